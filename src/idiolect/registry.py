@@ -1,0 +1,141 @@
+"""Names to things: methods, backends, import formats.
+
+One list per concept, and every other list (command-line flags, docs rows, conformance tests) is derived from it.
+Built-in modules are imported on first look-up, other packages add theirs through entry points in the groups
+``idiolect.methods``, ``idiolect.backends`` and ``idiolect.sources``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from idiolect.errors import ConfigError, UnknownName
+from idiolect.types import Backend, Level, Method
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """A registered thing with its description."""
+
+    name: str
+    make: Callable[..., T]
+    info: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.make.__doc__ or "").strip().split("\n")[0]
+
+
+class Registry(Generic[T]):
+    """A named collection filled by built-in packages and by entry points."""
+
+    def __init__(self, what: str, group: str, packages: tuple[str, ...]) -> None:
+        self.what, self._group, self._packages = what, group, packages
+        self._entries: dict[str, Entry[T]] = {}
+        self._loaded = False
+
+    def add(self, name: str, make: Callable[..., T], **info: Any) -> None:
+        """Register; a second, different thing under the same name is refused."""
+        old = self._entries.get(name)
+        if old is not None and (old.make.__module__, old.make.__qualname__) != (make.__module__, make.__qualname__):
+            raise ConfigError(
+                f"two {self.what}s are named {name!r}: {old.make.__module__} and {make.__module__}. Rename one of them."
+            )
+        self._entries[name] = Entry(name, make, info)
+
+    def get(self, name: str) -> Entry[T]:
+        """Return the entry; :class:`UnknownName` lists what there is."""
+        self._load()
+        if name not in self._entries:
+            raise UnknownName(self.what, name, self._entries)
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        self._load()
+        return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return [entry.name for entry in self]
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for package in self._packages:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")
+        for point in entry_points(group=self._group):
+            point.load()
+
+
+methods: Registry[Method] = Registry("method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory"))
+backends: Registry[Backend] = Registry("backend", "idiolect.backends", ("idiolect.backends",))
+
+
+def method(name: str, *, level: Level, paper: str, needs: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+    """Register a frozen dataclass as a personalization method.
+
+    ``paper`` names the source ("arXiv:2310.20081 section 3"); ``needs`` lists the :attr:`Call.needs` it may add.
+    """
+
+    def register(cls: type[T]) -> type[T]:
+        if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise ConfigError(f"method {name!r}: {cls.__name__} must be a frozen dataclass")
+        methods.add(name, cast("Callable[..., Method]", cls), level=level, paper=paper, needs=needs)
+        return cls
+
+    return register
+
+
+def backend(name: str, *, supports: tuple[str, ...] = (), extra: str = "") -> Callable[[type[T]], type[T]]:
+    """Register a backend class; ``supports`` is set on it, ``extra`` names the optional dependencies it needs."""
+
+    def register(cls: type[T]) -> type[T]:
+        cls.supports = frozenset(supports)  # type: ignore[attr-defined]
+        backends.add(name, cast("Callable[..., Backend]", cls), supports=frozenset(supports), extra=extra)
+        return cls
+
+    return register
+
+
+def build(entry: Entry[T], settings: Mapping[str, Any]) -> T:
+    """Make a registered dataclass from settings; unknown keys and wrong types are :class:`ConfigError`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if f.init}
+    for key in settings:
+        if key not in fields:
+            raise ConfigError(str(UnknownName(f"setting of {entry.name!r}", key, fields)))
+    try:
+        return TypeAdapter(cast("type[T]", entry.make)).validate_python(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"setting {entry.name}.{where}: {first['msg']} (got {first.get('input')!r})") from error
+
+
+def make_method(spec: str | Mapping[str, Any]) -> tuple[str, Method]:
+    """Return ``(name, method)`` from a bare name or from ``{"name": ..., setting: value}``."""
+    if isinstance(spec, str):
+        name, settings = spec, {}
+    else:
+        settings = dict(spec)
+        name = str(settings.pop("name", ""))
+        if not name:
+            raise ConfigError(f"a method given as a table needs a 'name' key; got {dict(spec)!r}")
+    return name, build(methods.get(name), settings)
+
+
+def settings_of(thing: object) -> dict[str, Any]:
+    """Return a registered dataclass's settings, as :func:`build` takes them."""
+    return {f.name: getattr(thing, f.name) for f in dataclasses.fields(cast("Any", thing))}

@@ -1,0 +1,431 @@
+"""The values everything else is written around.
+
+A personalization method is an edit of one value, the :class:`Call`. All types here are frozen: a method returns a new
+``Call``, it never changes the one it was given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Message = Mapping[str, Any]
+"""One chat message in OpenAI form; keys that are not ours (``tool_calls``, image parts ...) are carried untouched."""
+
+Kind = Literal["profile", "relation", "dialogue", "content", "interaction", "preference"]
+"""The six kinds of personal data (survey arXiv 2502.11528, section 2)."""
+KINDS: tuple[str, ...] = get_args(Kind)
+
+Level = Literal["input", "model", "objective", "trust"]
+
+_EMPTY: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing a user left behind.
+
+    ``time`` is in seconds since the epoch, UTC. ``input`` is what stood before the user (the other speaker's turn, the
+    article, the question), ``output`` what the user said, wrote, chose or gave. ``id`` is sortable by time and derived
+    from the content, so that the same record imported twice is one record.
+
+    ``meta`` keys with a meaning to the store: ``session`` (a conversation or thread; neighbours are looked up in it)
+    and ``speaker`` (who said ``output``, where that is not simply the user).
+    """
+
+    id: str
+    user_id: str
+    kind: Kind
+    time: float
+    input: str
+    output: str
+    source: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def new(
+        user_id: str,
+        output: str,
+        *,
+        time: float,
+        kind: Kind = "content",
+        input: str = "",
+        source: str = "api",
+        meta: Mapping[str, Any] = _EMPTY,
+        key: str = "",
+    ) -> Record:
+        """Build a record with its content-derived id.
+
+        ``key`` is the record's identity in its source (a message id, a file name and offset). Without one the
+        identity is the content itself. Raises ``ValueError`` for an unknown ``kind`` or a time that is not finite.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown record kind {kind!r}; one of {', '.join(KINDS)}")
+        if not -(2.0**40) < time < 2.0**40:
+            raise ValueError(f"record time {time!r} is not a usable number of seconds since the epoch")
+        return Record(record_id(time, source, key, kind, input, output), user_id, kind, time, input, output, source, dict(meta))
+
+    @property
+    def text(self) -> str:
+        """What retrieval reads: input and output, the empty ones left out."""
+        return "\n".join(part for part in (self.input, self.output) if part)
+
+
+def record_id(time: float, source: str, key: str, kind: str, input: str, output: str) -> str:
+    """Return 12 hex digits of time [ms, offset so that it is positive] and 20 of a content hash."""
+    identity = (source, key) if key else (source, kind, input, output)
+    digest = hashlib.blake2b("\x1f".join(identity).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    return f"{round(time * 1000) + (1 << 46):012x}{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One record found for a query: the fused ``score`` and the ``parts`` it was made of."""
+
+    record: Record
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a method learnt about one user; immutable, its ``id`` is the hash of its content.
+
+    ``record_ids`` says what it came from: an artifact is stale once one of them is gone. ``scores`` holds what the
+    gate measured.
+    """
+
+    id: str
+    user_id: str
+    kind: str
+    method: str
+    settings: Mapping[str, Any]
+    payload: bytes
+    record_ids: tuple[str, ...]
+    time: float
+    base_model: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def new(
+        user_id: str,
+        kind: str,
+        *,
+        method: str,
+        payload: bytes,
+        record_ids: Iterable[str],
+        time: float,
+        settings: Mapping[str, Any] = _EMPTY,
+        base_model: str = "",
+        scores: Mapping[str, float] = _EMPTY,
+    ) -> Artifact:
+        """Build an artifact with its content-derived id."""
+        ids = tuple(record_ids)
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (user_id, kind, method, repr(sorted(settings.items())), base_model, repr(time), *ids):
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\x1f")
+        digest.update(payload)
+        return Artifact(
+            digest.hexdigest(), user_id, kind, method, dict(settings), payload, ids, time, base_model, dict(scores)
+        )
+
+
+class User(Protocol):
+    """A read-only view of one user, handed to methods. Nothing at or after ``now`` can be reached through it."""
+
+    @property
+    def id(self) -> str:
+        """The caller's own name for the user."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch; infinite where the request sets no limit."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Persona-level groups, the narrowest first."""
+
+    @property
+    def history(self) -> Sequence[Record]:
+        """All records before ``now``, oldest first; read from the store on first use."""
+
+    @property
+    def artifacts(self) -> Sequence[Artifact]:
+        """Fresh artifacts before ``now``, newest first; an artifact whose records are gone is not among them."""
+
+    def search(self, query: str, k: int = 10, *, kinds: Sequence[Kind] = ()) -> list[Hit]:
+        """Return the ``k`` best records for ``query`` in falling score; ``kinds`` limits them to those kinds."""
+
+    def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
+        """Return the records around one, in its own session, oldest first, itself included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """One thing that shaped an answer, and why: ``what`` is ``record`` or ``artifact``."""
+
+    what: Literal["record", "artifact"]
+    id: str
+    method: str
+    slot: str
+    score: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One piece of personal text that a method offers to the prompt, and where it came from.
+
+    ``header`` groups items under one line (a date, a session), so that it is paid for once. ``order`` places the
+    item in the text (time order reads better than rank order); which items enter is decided by ``score``.
+    """
+
+    text: str
+    used: Used
+    score: float = 0.0
+    header: str = ""
+    order: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A named slot of the prompt with the items a method offers for it.
+
+    ``share`` is the slot's part of the token budget relative to the other slots; what it leaves unused goes to the
+    slots after it. ``stable`` blocks change rarely and stand first, so that a prefix cache helps.
+    """
+
+    slot: str
+    title: str
+    items: tuple[Item, ...]
+    share: float = 1.0
+    stable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One weighted branch of a logit mixture: ``sum_i weight_i * logits(messages_i)``."""
+
+    messages: tuple[Message, ...]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Add ``strength * vector`` to the output of ``layer`` at generated positions; vector ``[hidden]``."""
+
+    layer: int
+    vector: Floats
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Draw ``n`` drafts and keep the one ``score`` likes best; ``score(drafts) -> one number each``."""
+
+    n: int
+    score: Callable[[Sequence[str]], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens; ``None`` leaves the backend's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+LogitsProcessor = Callable[[Sequence[int], Floats], Floats]
+"""``(token ids so far, logits [vocab]) -> logits [vocab]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """All that a backend needs for one generation.
+
+    ``context`` holds personal text as named blocks until :func:`idiolect.prompting.assembly.assemble` writes them into
+    ``messages`` under the token budget. ``extra`` is everything else the client sent, forwarded untouched.
+    """
+
+    messages: tuple[Message, ...]
+    context: tuple[Block, ...] = ()
+    soft_prompt: Floats | None = None  # [tokens, hidden]
+    mix: tuple[Branch, ...] = ()
+    steering: tuple[Steer, ...] = ()
+    adapters: tuple[tuple[str, float], ...] = ()  # (artifact id, weight)
+    choose: Choose | None = None
+    logits_processors: tuple[LogitsProcessor, ...] = ()
+    sampling: Sampling = Sampling()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    used: tuple[Used, ...] = ()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The names of the non-empty fields that a backend must support."""
+        present = {
+            "soft_prompt": self.soft_prompt is not None,
+            "mix": bool(self.mix),
+            "steering": bool(self.steering),
+            "adapters": bool(self.adapters),
+            "choose": self.choose is not None,
+            "logits_processors": bool(self.logits_processors),
+        }
+        return frozenset(name for name, here in present.items() if here)
+
+    @property
+    def query(self) -> str:
+        """The text of the last user message: what retrieval searches for."""
+        return next((text_of(m) for m in reversed(self.messages) if m.get("role") == "user"), "")
+
+    def add(self, block: Block) -> Call:
+        """Return this call with one more block of personal text; an empty block changes nothing."""
+        return replace(self, context=(*self.context, block)) if block.items else self
+
+
+def text_of(message: Message) -> str:
+    """Return a message's text; the text parts joined where the content is a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):
+        return "\n".join(str(p.get("text", "")) for p in content if isinstance(p, Mapping) and "text" in p)
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One finished exchange: the messages as the client sent them (no personal text added), and the answer."""
+
+    messages: tuple[Message, ...]
+    answer: str
+    time: float
+    session: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. ``raw`` is the backend's own OpenAI-shaped response where it made one."""
+
+    text: str
+    finish_reason: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    message: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed answer; the last one carries ``finish_reason`` and the token counts.
+
+    ``raw`` is the backend's own OpenAI-shaped chunk where it made one.
+    """
+
+    text: str
+    finish_reason: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    raw: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What ``observe`` made of a turn; ``failures`` counts malformed model answers by name, never hidden."""
+
+    records: tuple[Record, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    forget: tuple[str, ...] = ()  # ids of records that the user asked to forget
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to unit vectors. ``fingerprint`` changes whenever the same text would get another vector."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and content hash of the weights."""
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Return ``[len(texts), dim]`` unit vectors."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A language model. Batch first, synchronous; the server alone is asynchronous."""
+
+    supports: frozenset[str]
+    """Which of :attr:`Call.needs` it can do, and ``logprobs`` where it can score continuations."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and content hash of the weights, or the endpoint's address and model name."""
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of ``text``, or a safe over-estimate where the tokenizer is not at hand."""
+
+    def generate(self, calls: Sequence[Call]) -> list[Completion]:
+        """Answer a batch; as many answers as calls, in order."""
+
+    def stream(self, call: Call) -> Iterator[Chunk]:
+        """Answer one call piece by piece."""
+
+    def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
+        """Return the summed log probability [nats] of each continuation after its call."""
+
+    def close(self) -> None:
+        """Release the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What methods may use besides the user: the model, the embedder, the clock and a random generator."""
+
+    model: Backend
+    clock: Callable[[], float]
+    rng: np.random.Generator
+    embedder: Embedder | None = None
+    progress: Callable[[int, int], None] | None = None
+    """Called with (done, total) on long work."""
+
+
+class Method(Protocol):
+    """A frozen dataclass with hyper-parameters for fields; registered with :func:`idiolect.registry.method`.
+
+    May also define ``fit(users, ctx) -> Iterator[Artifact]`` (offline) and ``observe(turn, user, ctx) -> Learnt``
+    (after an answer).
+    """
+
+    def apply(self, call: Call, user: User, ctx: Context) -> Call:
+        """Return the personalized call; the same call where there is nothing to add."""
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """A method that learns offline."""
+
+    def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
+        """Yield artifacts for the users, one user's at a time."""
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """A method that learns from a finished turn."""
+
+    def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
+        """Return what to keep of a turn; called off the critical path."""
