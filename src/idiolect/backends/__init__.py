@@ -1,0 +1,1 @@
+"""Language models behind one protocol, :class:`idiolect.types.Backend`; one kind of model a file."""
