@@ -1,0 +1,116 @@
+"""What a database must do for the store: sealed cells addressed by (user, plane, number).
+
+A driver knows nothing of encryption, vectors or records. Everything of one user lies together because the address
+begins with the user; a second driver (Postgres) implements the two protocols below and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+MAX_UID = 1 << 31
+MAX_NUMBER = 1 << 28
+
+
+class Plane(IntEnum):
+    """What kind of cell it is."""
+
+    ITEM = 0  # one record
+    TAIL = 1  # index entry of a record that is not in a chunk yet
+    SCAN = 2  # a chunk's columns and postings
+    COARSE = 3  # a chunk's int8 vectors
+    FINE = 4  # a chunk's int16 remainders
+    ARTIFACT = 5
+    TRACE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """The one plain row of a user: counters only.
+
+    ``version`` rises with every change, ``epoch`` with every change that is not an append. Items ``[0, tail)`` are in
+    chunks, ``[tail, items)`` in the tail. ``about`` is a sealed cell (name, groups, embedder).
+    """
+
+    uid: int
+    version: int = 0
+    epoch: int = 0
+    items: int = 0
+    tail: int = 0
+    live: int = 0
+    artifacts: int = 0
+    traces: int = 0
+    about: bytes = b""
+
+
+class Reader(Protocol):
+    """A consistent snapshot."""
+
+    def user(self, uid: int) -> UserRow | None:
+        """Return the user's row."""
+
+    def cells(self, uid: int, plane: Plane, start: int = 0, stop: int = MAX_NUMBER) -> list[tuple[int, bytes]]:
+        """Return the cells with ``start <= number < stop`` in rising order."""
+
+    def cell(self, uid: int, plane: Plane, number: int) -> bytes | None:
+        """Return one cell."""
+
+    def find(self, uid: int, macs: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the item numbers of those keyed record hashes that are known."""
+
+    def trace(self, trace_id: bytes) -> tuple[int, int] | None:
+        """Return (user, number) of a trace."""
+
+
+class Writer(Reader, Protocol):
+    """A write transaction: all of it becomes durable, or nothing."""
+
+    def put_user(self, row: UserRow) -> None:
+        """Insert or replace a user's row."""
+
+    def put(self, uid: int, plane: Plane, cells: Iterable[tuple[int, bytes]]) -> None:
+        """Insert or replace cells."""
+
+    def delete(self, uid: int, plane: Plane, numbers: Iterable[int]) -> None:
+        """Delete cells."""
+
+    def link(self, uid: int, pairs: Iterable[tuple[bytes, int]]) -> None:
+        """Remember keyed record hashes."""
+
+    def unlink(self, uid: int, macs: Iterable[bytes]) -> None:
+        """Forget keyed record hashes."""
+
+    def link_trace(self, trace_id: bytes, uid: int, number: int) -> None:
+        """Remember where a trace lies."""
+
+    def unlink_traces(self, uid: int, below: int) -> None:
+        """Forget a user's traces with a smaller number."""
+
+    def drop(self, uid: int) -> dict[str, int]:
+        """Delete everything of a user; return how many rows of what."""
+
+
+class Rows(Protocol):
+    """A database."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Open a snapshot."""
+
+    def write(self) -> AbstractContextManager[Writer]:
+        """Open a write transaction; it is durable when the block ends without an error."""
+
+    def uids(self, after: int = 0, limit: int = 1000) -> list[int]:
+        """User numbers in rising order, for paging."""
+
+    def check(self) -> None:
+        """Raise :class:`StoreCorrupt` where the database is damaged."""
+
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def close(self) -> None:
+        """Close all connections."""

@@ -1,0 +1,549 @@
+"""The store: records, index, artifacts and traces of every user, sealed with that user's own key."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from idiolect.errors import NotFound, RecordTooLarge
+from idiolect.store import cells
+from idiolect.store.index import CHUNK, DEAD, Entry, Segment, Snapshot, UserIndex
+from idiolect.store.keys import DataKey, Keyring, MasterKey
+from idiolect.store.rows import MAX_NUMBER, Plane, Reader, Rows, UserRow, Writer
+from idiolect.store.sqlite import SqliteRows
+from idiolect.types import Artifact, Embedder, Floats, Record
+
+TAIL = 32
+"""So many appended records wait one by one before they are packed into a chunk."""
+
+TRACES_KEPT = 1000
+BATCH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """How many records were new and how many were there already."""
+
+    added: int = 0
+    known: int = 0
+
+    def __add__(self, other: Added) -> Added:
+        return Added(self.added + other.added, self.known + other.known)
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """A line of the list of users."""
+
+    id: str
+    records: int
+    artifacts: int
+    groups: tuple[str, ...]
+
+
+class IndexCache:
+    """The most recently used users' indexes, up to a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: OrderedDict[int, UserIndex] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, uid: int, row: UserRow, dim: int) -> UserIndex:
+        """Return the user's index; a new, empty one where the held one is of another epoch."""
+        with self._lock:
+            index = self._held.get(uid)
+            if index is None or index.epoch != row.epoch or index.dim != dim:
+                index = self._held[uid] = UserIndex(row.epoch, dim)
+            self._held.move_to_end(uid)
+            return index
+
+    def trim(self) -> None:
+        """Let go of the least recently used; the last one stays whatever its size."""
+        with self._lock:
+            total = sum(index.nbytes for index in self._held.values()) if len(self._held) < 4096 else self._limit + 1
+            while total > self._limit and len(self._held) > 1:
+                total -= self._held.popitem(last=False)[1].nbytes
+
+    def drop(self, uid: int) -> None:
+        """Forget one user."""
+        with self._lock:
+            self._held.pop(uid, None)
+
+
+class Store:
+    """Users' data over one database and one keyring. Safe to use from several threads and processes."""
+
+    def __init__(
+        self, rows: Rows, keyring: Keyring, embedder: Embedder | None = None, cache_bytes: int = 512 << 20
+    ) -> None:
+        self.rows, self.keyring, self.embedder = rows, keyring, embedder
+        self._cache = IndexCache(cache_bytes)
+
+    @staticmethod
+    def open(data: Path, keys: Path, master: MasterKey, embedder: Embedder | None = None) -> Store:
+        """Open or create the store under the folders ``data`` and ``keys``."""
+        keyring = Keyring(keys / "keyring.db", master)
+        return Store(SqliteRows(data / "data.db"), keyring, embedder)
+
+    def close(self) -> None:
+        """Close the database and forget all keys."""
+        self.rows.close()
+        self.keyring.close()
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def add(self, records: Iterable[Record], *, embed: bool = True) -> Added:
+        """Append records of any number of users; durable when this returns.
+
+        A record whose id the user already has is counted as known and changes nothing. With ``embed`` off, or
+        without an embedder, the records are found by their words until :meth:`embed` is run. Raises
+        :class:`RecordTooLarge` before anything of a batch is written.
+        """
+        total = Added()
+        source = iter(records)
+        while batch := list(islice(source, BATCH)):
+            total += self._add_batch(batch, embed)
+        return total
+
+    def _add_batch(self, batch: list[Record], embed: bool) -> Added:
+        sealed = [cells.dump_record(record) for record in batch]
+        vectors: Sequence[Floats | None] = [None] * len(batch)
+        if embed and self.embedder is not None:
+            vectors = list(self.embedder.embed([cells.index_text(record) for record in batch]))
+        entries = [cells.make_entry(record, vector) for record, vector in zip(batch, vectors, strict=True)]
+        groups: dict[str, list[int]] = {}
+        for position, record in enumerate(batch):
+            groups.setdefault(record.user_id, []).append(position)
+        keys = self.keyring.ensure(groups)
+        total = Added()
+        with self.rows.write() as tx:
+            for (user_id, positions), key in zip(groups.items(), keys, strict=True):
+                rows = [(batch[i].id, sealed[i], entries[i]) for i in positions]
+                total += self._append(tx, user_id, key, rows, embed and self.embedder is not None)
+        return total
+
+    def _row(self, tx: Writer, user_id: str, key: DataKey) -> tuple[DataKey, UserRow]:
+        """Return the user's row for writing, made where it does not exist."""
+        row = tx.user(key.uid)
+        if row is None:
+            # Another process may have erased the user since the key was cached: never write under a destroyed key.
+            self.keyring.forget(user_id)
+            key = self.keyring.ensure([user_id])[0]
+            row = tx.user(key.uid)
+        if row is None:
+            about = {"id": user_id, "groups": [], "embedder": "", "dim": 0}
+            row = UserRow(key.uid, about=key.box.seal(orjson.dumps(about), b"about|%d" % key.uid))
+        return key, row
+
+    def _append(
+        self, tx: Writer, user_id: str, key: DataKey, rows: list[tuple[str, bytes, Entry]], embedded: bool
+    ) -> Added:
+        key, row = self._row(tx, user_id, key)
+        if embedded:
+            row = self._claim_embedder(tx, key, row)
+        macs = {key.mac(rid): position for position, (rid, _, _) in reversed(list(enumerate(rows)))}
+        known = tx.find(key.uid, list(macs))
+        fresh = sorted((position, mac) for mac, position in macs.items() if mac not in known)
+        if not fresh:
+            return Added(0, len(rows))
+        first = row.items
+        if first + len(fresh) >= MAX_NUMBER:
+            raise RecordTooLarge(f"user {user_id!r} would have more than {MAX_NUMBER:,} records")
+        box, uid = key.box, key.uid
+        tx.put(
+            uid,
+            Plane.ITEM,
+            [(n, box.seal(rows[p][1], cells.place(uid, Plane.ITEM, n))) for n, (p, _) in enumerate(fresh, first)],
+        )
+        tx.link(uid, [(mac, n) for n, (_, mac) in enumerate(fresh, first)])
+        row = self._index_entries(tx, key, row, [rows[p][2] for p, _ in fresh])
+        tx.put_user(replace(row, version=row.version + 1, live=row.live + len(fresh)))
+        return Added(len(fresh), len(rows) - len(fresh))
+
+    def _index_entries(self, tx: Writer, key: DataKey, row: UserRow, entries: list[Entry]) -> UserRow:
+        """Put entries at the end of the user's index: into the tail while it is short, else into chunks."""
+        uid, items = key.uid, row.items + len(entries)
+        if items - row.tail < TAIL:
+            tail = [
+                (n, key.box.seal(cells.dump_entry(e), cells.place(uid, Plane.TAIL, n)))
+                for n, e in enumerate(entries, row.items)
+            ]
+            tx.put(uid, Plane.TAIL, tail)
+            return replace(row, items=items)
+        waiting = self._tail(tx, key, row.tail, row.items)
+        dim = int(self.about(key, row)["dim"])
+        start = row.tail - row.tail % CHUNK
+        parts = [Segment.build([*waiting, *entries], dim)]
+        if start < row.tail:
+            parts.insert(0, self._chunk(tx, key, start // CHUNK, dim))
+        whole = Segment.concat([p if p.planes or not dim else _with_missing(p, dim) for p in parts])
+        for offset in range(0, whole.n, CHUNK):
+            self._put_chunk(tx, key, (start + offset) // CHUNK, whole.part(offset, min(whole.n, offset + CHUNK)))
+        tx.delete(uid, Plane.TAIL, range(row.tail, row.items))
+        return replace(row, items=items, tail=items)
+
+    def _tail(self, tx: Reader, key: DataKey, start: int, stop: int) -> list[Entry]:
+        box, uid = key.box, key.uid
+        found = tx.cells(uid, Plane.TAIL, start, stop)
+        return [cells.load_entry(box.open(data, cells.place(uid, Plane.TAIL, n))) for n, data in found]
+
+    def _chunk(self, tx: Reader, key: DataKey, number: int, dim: int) -> Segment:
+        def read(plane: Plane) -> bytes | None:
+            data = tx.cell(key.uid, plane, number)
+            return None if data is None else key.box.open(data, cells.place(key.uid, plane, number))
+
+        scan = read(Plane.SCAN)
+        if scan is None:
+            raise NotFound(f"index chunk {number} of user number {key.uid} is missing; run: idiolect users --repair")
+        return Segment.from_cells(scan, *((read(Plane.COARSE), read(Plane.FINE)) if dim else (None, None)))
+
+    def _put_chunk(self, tx: Writer, key: DataKey, number: int, segment: Segment) -> None:
+        def put(plane: Plane, data: bytes) -> None:
+            tx.put(key.uid, plane, [(number, key.box.seal(data, cells.place(key.uid, plane, number)))])
+
+        put(Plane.SCAN, segment.scan_cell())
+        vectors = segment.vector_cells()
+        if vectors is not None:
+            put(Plane.COARSE, vectors[0])
+            put(Plane.FINE, vectors[1])
+
+    def delete(self, user_id: str, record_ids: Iterable[str]) -> tuple[int, list[str]]:
+        """Delete records and every artifact made from one of them; return how many, and the artifacts' ids."""
+        key = self._known(user_id)
+        ids = set(record_ids)
+        with self.rows.write() as tx:
+            row = tx.user(key.uid)
+            if row is None:
+                raise NotFound(f"no user {user_id!r}")
+            found = tx.find(key.uid, [key.mac(rid) for rid in ids])
+            if not found:
+                return 0, []
+            self._blank(tx, key, row, sorted(found.values()))
+            tx.delete(key.uid, Plane.ITEM, found.values())
+            tx.unlink(key.uid, found)
+            dropped = self._drop_artifacts(tx, key, user_id, ids)
+            tx.put_user(
+                replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found))
+            )
+        self._cache.drop(key.uid)
+        return len(found), dropped
+
+    def _blank(self, tx: Writer, key: DataKey, row: UserRow, numbers: list[int]) -> None:
+        """Take records out of the index: their terms and vectors go, their row numbers stay taken."""
+        dim = int(self.about(key, row)["dim"])
+        by_chunk: dict[int, list[int]] = {}
+        for n in numbers:
+            if n >= row.tail:
+                dead = cells.dump_entry(Entry(0.0, 0, 0, DEAD, (), None))
+                tx.put(key.uid, Plane.TAIL, [(n, key.box.seal(dead, cells.place(key.uid, Plane.TAIL, n)))])
+            else:
+                by_chunk.setdefault(n // CHUNK, []).append(n % CHUNK)
+        for number, offsets in by_chunk.items():
+            self._put_chunk(tx, key, number, self._chunk(tx, key, number, dim).without(offsets))
+
+    # -- embedding ---------------------------------------------------------------------------------------------
+
+    def about(self, key: DataKey, row: UserRow) -> dict[str, Any]:
+        """Return the sealed facts about a user: id, groups, embedder, dim."""
+        return dict(orjson.loads(key.box.open(row.about, b"about|%d" % key.uid)))
+
+    def _with_about(self, key: DataKey, row: UserRow, **changes: Any) -> UserRow:
+        about = {**self.about(key, row), **changes}
+        return replace(row, about=key.box.seal(orjson.dumps(about), b"about|%d" % key.uid))
+
+    def _claim_embedder(self, tx: Writer, key: DataKey, row: UserRow) -> UserRow:
+        """Make the store's embedder the user's; vectors of another embedder are dropped, to be made again."""
+        assert self.embedder is not None
+        about = self.about(key, row)
+        if about["embedder"] == self.embedder.fingerprint:
+            return row
+        if about["embedder"]:
+            chunks = [n for n, _ in tx.cells(key.uid, Plane.SCAN)]
+            tx.delete(key.uid, Plane.COARSE, chunks)
+            tx.delete(key.uid, Plane.FINE, chunks)
+            tail = self._tail(tx, key, row.tail, row.items)
+            bare = [(n, cells.dump_entry(replace(e, vector=None))) for n, e in enumerate(tail, row.tail)]
+            tx.put(
+                key.uid, Plane.TAIL, [(n, key.box.seal(d, cells.place(key.uid, Plane.TAIL, n))) for n, d in bare]
+            )
+        row = self._with_about(key, row, embedder=self.embedder.fingerprint, dim=self.embedder.dim)
+        return replace(row, epoch=row.epoch + 1)
+
+    def embed(self, user_id: str, progress: Callable[[int, int], None] | None = None) -> int:
+        """Embed the records that have no vector yet; return how many. Durable chunk by chunk, so it resumes."""
+        if self.embedder is None:
+            return 0
+        key = self._known(user_id)
+        with self.rows.write() as tx:
+            row = tx.user(key.uid)
+            if row is None:
+                return 0
+            row = self._claim_embedder(tx, key, row)
+            if row.items > row.tail:  # pack the tail, so that only chunks are left to fill
+                row = self._pack_tail(tx, key, row)
+            tx.put_user(replace(row, version=row.version + 1))
+        done = 0
+        for number in range((row.items + CHUNK - 1) // CHUNK):
+            done += self._embed_chunk(user_id, key, number)
+            if progress is not None:
+                progress(min(row.items, (number + 1) * CHUNK), row.items)
+        return done
+
+    def _pack_tail(self, tx: Writer, key: DataKey, row: UserRow) -> UserRow:
+        dim = int(self.about(key, row)["dim"])
+        parts = [Segment.build(self._tail(tx, key, row.tail, row.items), dim)]
+        start = row.tail - row.tail % CHUNK
+        if start < row.tail:
+            parts.insert(0, self._chunk(tx, key, start // CHUNK, dim))
+        whole = Segment.concat([p if p.planes or not dim else _with_missing(p, dim) for p in parts])
+        for offset in range(0, whole.n, CHUNK):
+            self._put_chunk(tx, key, (start + offset) // CHUNK, whole.part(offset, min(whole.n, offset + CHUNK)))
+        tx.delete(key.uid, Plane.TAIL, range(row.tail, row.items))
+        return replace(row, tail=row.items)
+
+    def _embed_chunk(self, user_id: str, key: DataKey, number: int) -> int:
+        assert self.embedder is not None
+        dim = self.embedder.dim
+        with self.rows.read() as tx:
+            segment = self._chunk(tx, key, number, dim)
+            missing = _missing_rows(segment)
+            base = number * CHUNK
+            records = [self._record(tx, key, user_id, base + int(row)) for row in missing]
+        if not records:
+            return 0
+        made = dict(zip(missing, self.embedder.embed([cells.index_text(r) for r in records]), strict=True))
+        with self.rows.write() as tx:
+            row = tx.user(key.uid)
+            if row is None:
+                return 0
+            segment = self._chunk(tx, key, number, dim)  # again: it may have changed in the meantime
+            still = {int(r): made[r] for r in _missing_rows(segment) if r in made}
+            self._put_chunk(tx, key, number, _fill(segment, still, dim))
+            tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1))
+        return len(still)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def key(self, user_id: str) -> DataKey | None:
+        """Return the user's key, ``None`` for an unknown user."""
+        return self.keyring.get(user_id)
+
+    def _known(self, user_id: str) -> DataKey:
+        key = self.keyring.get(user_id)
+        if key is None:
+            raise NotFound(f"no user {user_id!r}; see: idiolect users")
+        return key
+
+    def snapshot(self, tx: Reader, key: DataKey, row: UserRow) -> Snapshot:
+        """Return the user's index as of ``row``, reading only what the cache does not hold."""
+        dim = int(self.about(key, row)["dim"])
+        index = self._cache.get(key.uid, row, dim)
+        with index.lock:
+            if index.n < row.items:
+                index.extend(self._segments(tx, key, row, index.n, dim))
+                grown = True
+            else:
+                grown = False
+            snapshot = index.snapshot()
+        if grown:
+            self._cache.trim()
+        return snapshot
+
+    def _segments(self, tx: Reader, key: DataKey, row: UserRow, start: int, dim: int) -> Iterator[Segment]:
+        """Yield the index from row ``start`` on."""
+        for number in range(start // CHUNK, (row.tail + CHUNK - 1) // CHUNK):
+            segment = self._chunk(tx, key, number, dim)
+            base = number * CHUNK
+            if base + segment.n > start:
+                yield segment.part(max(0, start - base), segment.n)
+        if row.items > max(start, row.tail):
+            yield Segment.build(self._tail(tx, key, max(start, row.tail), row.items), dim)
+
+    def _record(self, tx: Reader, key: DataKey, user_id: str, number: int) -> Record:
+        data = tx.cell(key.uid, Plane.ITEM, number)
+        if data is None:
+            raise NotFound(f"record number {number} of user {user_id!r} is gone")
+        return cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, number)), user_id)
+
+    def records(self, user_id: str, numbers: Iterable[int], tx: Reader, key: DataKey) -> list[Record]:
+        """Read records by number."""
+        return [self._record(tx, key, user_id, int(n)) for n in numbers]
+
+    def all_records(self, user_id: str) -> Iterator[Record]:
+        """Yield every record of a user in the order in which they came; nothing for an unknown user."""
+        key = self.key(user_id)
+        start = 0
+        while key is not None:
+            with self.rows.read() as tx:
+                row = tx.user(key.uid)
+                found = tx.cells(key.uid, Plane.ITEM, start, start + 1000)
+                end = 0 if row is None else row.items
+            for n, data in found:
+                yield cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, n)), user_id)
+            start += 1000
+            if start >= end:
+                return
+
+    def find(self, user_id: str, record_id: str) -> Record:
+        """Return one record by id."""
+        key = self._known(user_id)
+        with self.rows.read() as tx:
+            number = tx.find(key.uid, [key.mac(record_id)])
+            if not number:
+                raise NotFound(f"user {user_id!r} has no record {record_id!r}")
+            return self._record(tx, key, user_id, next(iter(number.values())))
+
+    def users(self, after: str = "", limit: int = 1000) -> list[UserInfo]:
+        """List users, oldest first, for paging by the last id seen."""
+        last = self.key(after)
+        out: list[UserInfo] = []
+        for uid in self.rows.uids(last.uid if last else 0, limit):
+            key = self.keyring.by_uid(uid)
+            if key is None:
+                continue  # the key is destroyed; the rows of a crashed erase are swept by the next one
+            with self.rows.read() as tx:
+                row = tx.user(uid)
+            if row is not None:
+                about = self.about(key, row)
+                out.append(UserInfo(about["id"], row.live, row.artifacts, tuple(about["groups"])))
+        return out
+
+    def set_groups(self, user_id: str, groups: Sequence[str]) -> None:
+        """Set the persona-level groups of a user, the narrowest first."""
+        key = self.keyring.ensure([user_id])[0]
+        with self.rows.write() as tx:
+            key, row = self._row(tx, user_id, key)
+            row = self._with_about(key, row, groups=list(groups))
+            tx.put_user(replace(row, version=row.version + 1))
+
+    # -- artifacts ---------------------------------------------------------------------------------------------
+
+    def put_artifacts(self, artifacts: Iterable[Artifact]) -> int:
+        """Keep artifacts; one that is there already changes nothing. Returns how many were new."""
+        added = 0
+        for artifact in artifacts:
+            key = self.keyring.ensure([artifact.user_id])[0]
+            with self.rows.write() as tx:
+                key, row = self._row(tx, artifact.user_id, key)
+                if any(a.id == artifact.id for _, a in self._artifacts(tx, key, artifact.user_id)):
+                    continue
+                n = row.artifacts
+                data = key.box.seal(cells.dump_artifact(artifact), cells.place(key.uid, Plane.ARTIFACT, n))
+                tx.put(key.uid, Plane.ARTIFACT, [(n, data)])
+                tx.put_user(replace(row, version=row.version + 1, artifacts=n + 1))
+                added += 1
+        return added
+
+    def _artifacts(self, tx: Reader, key: DataKey, user_id: str) -> list[tuple[int, Artifact]]:
+        found = tx.cells(key.uid, Plane.ARTIFACT)
+        return [
+            (n, cells.load_artifact(key.box.open(data, cells.place(key.uid, Plane.ARTIFACT, n)), user_id))
+            for n, data in found
+        ]
+
+    def artifacts(self, user_id: str) -> list[Artifact]:
+        """Return a user's artifacts, newest first."""
+        key = self.key(user_id)
+        if key is None:
+            return []
+        with self.rows.read() as tx:
+            return [artifact for _, artifact in reversed(self._artifacts(tx, key, user_id))]
+
+    def delete_artifacts(self, user_id: str, artifact_ids: Iterable[str]) -> int:
+        """Delete artifacts by id; return how many there were."""
+        key, ids = self._known(user_id), set(artifact_ids)
+        with self.rows.write() as tx:
+            row = tx.user(key.uid)
+            gone = [n for n, a in self._artifacts(tx, key, user_id) if a.id in ids]
+            tx.delete(key.uid, Plane.ARTIFACT, gone)
+            if row is not None and gone:
+                tx.put_user(replace(row, version=row.version + 1))
+        return len(gone)
+
+    def _drop_artifacts(self, tx: Writer, key: DataKey, user_id: str, record_ids: set[str]) -> list[str]:
+        stale = [(n, a.id) for n, a in self._artifacts(tx, key, user_id) if record_ids.intersection(a.record_ids)]
+        tx.delete(key.uid, Plane.ARTIFACT, [n for n, _ in stale])
+        return [aid for _, aid in stale]
+
+    # -- traces ------------------------------------------------------------------------------------------------
+
+    def put_trace(self, user_id: str, trace_id: str, trace: Mapping[str, Any]) -> None:
+        """Keep what shaped an answer, sealed with the user's key; the oldest beyond 1,000 go."""
+        key = self.keyring.ensure([user_id])[0]
+        with self.rows.write() as tx:
+            key, row = self._row(tx, user_id, key)
+            n = row.traces
+            data = key.box.seal(orjson.dumps(trace), cells.place(key.uid, Plane.TRACE, n))
+            tx.put(key.uid, Plane.TRACE, [(n, data)])
+            tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
+            if n >= TRACES_KEPT:
+                tx.delete(key.uid, Plane.TRACE, [n - TRACES_KEPT])
+                tx.unlink_traces(key.uid, n - TRACES_KEPT + 1)
+            tx.put_user(replace(row, traces=n + 1))
+
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """Return a trace by id."""
+        missing = NotFound(f"no trace {trace_id!r}; traces of erased users are gone, and old ones are dropped")
+        try:
+            raw = bytes.fromhex(trace_id)
+        except ValueError:
+            raise missing from None
+        with self.rows.read() as tx:
+            at = tx.trace(raw)
+            data = None if at is None else tx.cell(at[0], Plane.TRACE, at[1])
+        key = None if at is None else self.keyring.by_uid(at[0])
+        if at is None or data is None or key is None:
+            raise missing
+        return dict(orjson.loads(key.box.open(data, cells.place(at[0], Plane.TRACE, at[1]))))
+
+    def traces(self, user_id: str) -> list[dict[str, Any]]:
+        """Return a user's traces, oldest first."""
+        key = self.key(user_id)
+        if key is None:
+            return []
+        with self.rows.read() as tx:
+            found = tx.cells(key.uid, Plane.TRACE)
+        return [orjson.loads(key.box.open(data, cells.place(key.uid, Plane.TRACE, n))) for n, data in found]
+
+    def drop_cached(self, user_id: str) -> None:
+        """Forget a user's key and index in this process."""
+        key = self.key(user_id)
+        if key is not None:
+            self._cache.drop(key.uid)
+        self.keyring.forget(user_id)
+
+
+def _with_missing(segment: Segment, dim: int) -> Segment:
+    from idiolect.text.planes import Planes
+
+    return replace(segment, planes=Planes.missing(segment.n, dim))
+
+
+def _missing_rows(segment: Segment) -> list[int]:
+    """Rows that have no vector and are not deleted; an embedded empty text has a positive error instead."""
+    if segment.planes is None:
+        return [int(r) for r in np.flatnonzero(segment.kind != DEAD)]
+    empty = (segment.planes.scale == 0) & (segment.planes.error == 0) & (segment.kind != DEAD)
+    return [int(r) for r in np.flatnonzero(empty)]
+
+
+def _fill(segment: Segment, vectors: Mapping[int, Floats], dim: int) -> Segment:
+    from idiolect.text.planes import Planes
+
+    planes = segment.planes or Planes.missing(segment.n, dim)
+    new = Planes.encode(np.stack(list(vectors.values())).astype(np.float32)) if vectors else Planes.missing(0, dim)
+    rows = np.fromiter(vectors, np.intp, len(vectors))
+    arrays = {name: np.array(getattr(planes, name)) for name in ("hi", "lo", "scale", "error")}
+    for name, array in arrays.items():
+        array[rows] = getattr(new, name)
+    arrays["error"][rows] = np.maximum(arrays["error"][rows], np.float32(1e-30))
+    return replace(segment, planes=Planes(**arrays))

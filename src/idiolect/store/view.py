@@ -1,0 +1,98 @@
+"""The read-only view of one user that methods are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from idiolect.store.keys import DataKey
+from idiolect.store.search import HYBRID, LEXICAL, Ranker, search
+from idiolect.store.store import Store
+from idiolect.types import Artifact, Floats, Hit, Kind, Record
+
+
+@dataclass
+class StoredUser:
+    """A :class:`idiolect.types.User` over the store, as of ``now``."""
+
+    store: Store
+    id: str
+    now: float = float("inf")
+    vectors: dict[str, Floats] = field(default_factory=dict)
+    """Query vectors already made, by text; several methods ask for the same one."""
+
+    @cached_property
+    def _key(self) -> DataKey | None:
+        return self.store.key(self.id)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Persona-level groups, the narrowest first."""
+        if self._key is None:
+            return ()
+        with self.store.rows.read() as tx:
+            row = tx.user(self._key.uid)
+        return () if row is None else tuple(self.store.about(self._key, row)["groups"])
+
+    @cached_property
+    def history(self) -> Sequence[Record]:
+        """All records before ``now``, oldest first."""
+        found = [record for record in self.store.all_records(self.id) if record.time < self.now]
+        return sorted(found, key=lambda record: (record.time, record.id))
+
+    @cached_property
+    def artifacts(self) -> Sequence[Artifact]:
+        """Artifacts made before ``now``, newest first."""
+        return [artifact for artifact in self.store.artifacts(self.id) if artifact.time < self.now]
+
+    def _vector(self, query: str) -> Floats | None:
+        embedder = self.store.embedder
+        if embedder is None or not query.strip():
+            return None
+        if query not in self.vectors:
+            self.vectors[query] = embedder.embed([query])[0]
+        return self.vectors[query]
+
+    def search(
+        self, query: str, k: int = 10, *, kinds: Sequence[Kind] = (), ranker: Ranker | None = None
+    ) -> list[Hit]:
+        """Return the ``k`` best records for ``query`` in falling score, exactly."""
+        key = self._key
+        if key is None:
+            return []
+        vector = self._vector(query)
+        with self.store.rows.read() as tx:
+            row = tx.user(key.uid)
+            if row is None:
+                self.store.keyring.forget(self.id)
+                return []
+            about = self.store.about(key, row)
+            same = self.store.embedder is not None and about["embedder"] == self.store.embedder.fingerprint
+            snap = self.store.snapshot(tx, key, row)
+            chosen = ranker or (HYBRID if vector is not None and same else LEXICAL)
+            found = search(snap, query, vector if same else None, k, now=self.now, kinds=kinds, ranker=chosen)
+            records = self.store.records(self.id, (f.row for f in found), tx, key)
+        return [Hit(record, f.score, f.parts) for record, f in zip(records, found, strict=True)]
+
+    def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
+        """Return the records around one, in its own session, oldest first, itself included."""
+        key = self._key
+        if key is None:
+            return []
+        with self.store.rows.read() as tx:
+            row = tx.user(key.uid)
+            number = tx.find(key.uid, [key.mac(record_id)])
+            if row is None or not number:
+                return []
+            snap = self.store.snapshot(tx, key, row)
+            rows = snap.neighbours(next(iter(number.values())), before, after)
+            records = self.store.records(self.id, rows, tx, key)
+        return [record for record in records if record.time < self.now]
+
+
+def view(store: Store, user_id: str, now: float | None = None, clock: Callable[[], float] | None = None) -> StoredUser:
+    """Open a view; without ``now`` everything is visible."""
+    return StoredUser(store, user_id, np.inf if now is None else now)

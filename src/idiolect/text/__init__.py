@@ -1,0 +1,1 @@
+"""Text: terms and BM25, embedding models, token budgets."""
