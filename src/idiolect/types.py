@@ -168,7 +168,7 @@ class User(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """One thing that shaped an answer, and why: ``what`` is ``record`` or ``artifact``."""
+    """One thing that shaped an answer, and why; ``text`` and ``header`` are its lines of the prompt."""
 
     what: Literal["record", "artifact"]
     id: str
@@ -177,6 +177,7 @@ class Used:
     score: float = 0.0
     parts: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
+    header: str = ""
 
 
 @dataclass(frozen=True, slots=True)

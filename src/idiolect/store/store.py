@@ -402,6 +402,15 @@ class Store:
                 raise NotFound(f"user {user_id!r} has no record {record_id!r}")
             return self._record(tx, key, user_id, next(iter(number.values())))
 
+    def newest(self, user_id: str) -> float:
+        """Return the time of the newest record; minus infinity for none."""
+        key = self.key(user_id)
+        if key is None:
+            return -np.inf
+        with self.rows.read() as tx:
+            row = tx.user(key.uid)
+            return -np.inf if row is None else self.snapshot(tx, key, row).newest
+
     def users(self, after: str = "", limit: int = 1000) -> list[UserInfo]:
         """List users, oldest first, for paging by the last id seen."""
         last = self.key(after)

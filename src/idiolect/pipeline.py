@@ -1,0 +1,381 @@
+"""The way of one request: fold the methods over the call, refuse early, write the prompt, answer, learn, explain."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idiolect import config, registry
+from idiolect.config import MethodSpec, Settings
+from idiolect.errors import ConfigError, UnsupportedCall
+from idiolect.prompting.assembly import assemble, write
+from idiolect.store.erase import Receipt, erase
+from idiolect.store.keys import MasterKey
+from idiolect.store.store import Store
+from idiolect.store.view import StoredUser
+from idiolect.text.embedding import load_embedder
+from idiolect.types import (
+    Backend,
+    Block,
+    Call,
+    Completion,
+    Context,
+    Fits,
+    Item,
+    Learnt,
+    Message,
+    Method,
+    Observes,
+    Record,
+    Sampling,
+    Turn,
+    Used,
+)
+
+log = logging.getLogger("idiolect")
+
+Named = tuple[str, Method]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A personalized call, ready for the backend, and the trace of how it came about."""
+
+    call: Call
+    trace_id: str
+    trace: dict[str, Any]
+    user: str
+    methods: tuple[Named, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer with what shaped it."""
+
+    text: str
+    trace_id: str
+    used: tuple[Used, ...]
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """How much one thing mattered: the change [nats] of the answer's log likelihood when it is left out."""
+
+    used: dict[str, Any]
+    effect: float
+
+
+class Worker:
+    """One background thread for what may happen after an answer; ``drain`` waits until nothing is left."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.failures: Counter[str] = Counter()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run ``job`` later; an error it raises is counted and logged without user text."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="idiolect-worker", daemon=True)
+                self._thread.start()
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001 - one failed job must not end the thread; it is counted and told
+                self.failures[type(error).__name__] += 1
+                log.error("background job failed: %s", type(error).__name__)
+            finally:
+                self._jobs.task_done()
+        self._jobs.task_done()
+
+    def drain(self) -> None:
+        """Wait for all submitted jobs."""
+        self._jobs.join()
+
+    def close(self) -> None:
+        """Finish what is submitted and stop."""
+        with self._lock:
+            if self._thread is not None:
+                self._jobs.put(None)
+                self._thread.join()
+                self._thread = None
+
+
+@dataclass
+class Idiolect:
+    """The library's front door: a store, a backend and the default methods."""
+
+    store: Store
+    backend: Backend
+    settings: Settings
+    clock: Callable[[], float] = time.time
+    backend_name: str = ""
+    counters: Counter[str] = field(default_factory=Counter)
+    worker: Worker = field(default_factory=Worker)
+
+    @staticmethod
+    def open(
+        path: str | Path | None = None,
+        *,
+        ask: Callable[[str], str] | None = None,
+        **overrides: Any,
+    ) -> Idiolect:
+        """Open with the settings file at ``path`` (default: the user's own) and overriding ``settings``.
+
+        ``ask`` is called for the passphrase where the master key is ``prompt``. The model is loaded on first use.
+        """
+        settings = config.load(Path(path) if path else None, overrides)
+        return Idiolect.build(settings, ask)
+
+    @staticmethod
+    def build(settings: Settings, ask: Callable[[str], str] | None = None) -> Idiolect:
+        """Open with settings already at hand."""
+        entry = registry.backends.get(settings.backend)
+        backend = registry.build(entry, settings.backends.get(settings.backend, {}))
+        store = open_store(settings, ask)
+        for spec in settings.methods:
+            registry.make_method(spec)
+        return Idiolect(store, backend, settings, backend_name=settings.backend)
+
+    def close(self) -> None:
+        """Finish what is still to be learnt, then close model and store."""
+        self.worker.close()
+        self.backend.close()
+        self.store.close()
+
+    def __enter__(self) -> Idiolect:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- planning ----------------------------------------------------------------------------------------------
+
+    def context(self) -> Context:
+        """Return what methods may use."""
+        return Context(self.backend, self.clock, np.random.default_rng(0), self.store.embedder)
+
+    def methods(self, specs: Sequence[MethodSpec] | None = None) -> tuple[Named, ...]:
+        """Make the named methods, or the default ones."""
+        return tuple(registry.make_method(spec) for spec in (self.settings.methods if specs is None else specs))
+
+    def plan(
+        self,
+        call: Call,
+        user: str,
+        *,
+        methods: Sequence[MethodSpec] | None = None,
+        now: float | None = None,
+        tokens: int | None = None,
+    ) -> Plan:
+        """Personalize a call for a user.
+
+        ``now`` hides everything from that time on; ``tokens`` overrides the prompt budget. Raises
+        :class:`UnsupportedCall` where a method needs what the backend cannot do.
+        """
+        start = time.perf_counter()
+        chosen = self.methods(methods)
+        view = StoredUser(self.store, user, np.inf if now is None else now)
+        ctx = self.context()
+        planned = call
+        for name, method in chosen:
+            planned = self._apply(name, method, planned, view, ctx)
+        budget = self.settings.prompt.tokens if tokens is None else tokens
+        offered = planned.context
+        planned = assemble(planned, budget, self.backend.count_tokens)
+        trace = self._trace(call, planned, offered, user, chosen, budget)
+        trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
+        return Plan(planned, secrets.token_hex(16), trace, user, chosen)
+
+    def _apply(self, name: str, method: Method, call: Call, view: StoredUser, ctx: Context) -> Call:
+        out = method.apply(call, view, ctx)
+        missing = out.needs - call.needs - self.backend.supports
+        if missing:
+            need = sorted(missing)[0]
+            able = [e.name for e in registry.backends if need in e.info["supports"]]
+            raise UnsupportedCall(name, self.backend_name or type(self.backend).__name__, need, able)
+        return out
+
+    def _trace(
+        self, base: Call, planned: Call, offered: Sequence[Block], user: str, chosen: Sequence[Named], budget: int
+    ) -> dict[str, Any]:
+        entered = {(u.id, u.slot) for u in planned.used}
+        return {
+            "user": user,
+            "time": self.clock(),
+            "methods": [{"name": name, **registry.settings_of(method)} for name, method in chosen],
+            "backend": self.backend_name,
+            "embedder": "" if self.store.embedder is None else self.store.embedder.fingerprint,
+            "budget": budget,
+            "used": [asdict(u) for u in planned.used],
+            "left_out": sum((i.used.id, i.used.slot) not in entered for b in offered for i in b.items),
+            "base": list(base.messages),
+            "messages": list(planned.messages),
+            "slots": [{"slot": b.slot, "title": b.title, "stable": b.stable} for b in offered],
+        }
+
+    # -- answering ---------------------------------------------------------------------------------------------
+
+    def ask(self, text: str, user: str, **options: Any) -> Answer:
+        """Answer one question for a user; the options are those of :meth:`chat`."""
+        return self.chat([{"role": "user", "content": text}], user, **options)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        user: str,
+        *,
+        methods: Sequence[MethodSpec] | None = None,
+        now: float | None = None,
+        tokens: int | None = None,
+        sampling: Sampling | None = None,
+        session: str = "",
+        remember: bool | None = None,
+    ) -> Answer:
+        """Answer a conversation for a user, keep the trace and, unless told otherwise, learn from the turn."""
+        call = Call(tuple(messages), sampling=sampling or Sampling())
+        plan = self.plan(call, user, methods=methods, now=now, tokens=tokens)
+        completion = self.backend.generate([plan.call])[0]
+        self.finish(plan, call.messages, completion, session=session, remember=remember)
+        return Answer(completion.text, plan.trace_id, plan.call.used, completion)
+
+    def finish(
+        self,
+        plan: Plan,
+        messages: Sequence[Message],
+        completion: Completion,
+        *,
+        session: str = "",
+        remember: bool | None = None,
+    ) -> None:
+        """Keep the trace of a finished answer and learn from it, off the critical path."""
+        trace = {
+            **plan.trace,
+            "id": plan.trace_id,
+            "answer": completion.text,
+            "tokens_in": completion.tokens_in,
+            "tokens_out": completion.tokens_out,
+            "model": self.backend.fingerprint,
+        }
+        self.worker.submit(lambda: self.store.put_trace(plan.user, plan.trace_id, trace))
+        if self.settings.remember if remember is None else remember:
+            turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id)
+            self.worker.submit(lambda: self.observe(turn, plan.user, plan.methods))
+
+    def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
+        """Let the methods learn from a turn now; return all that was kept."""
+        view, ctx = StoredUser(self.store, user), self.context()
+        turn = replace(turn, time=self._no_earlier(user, turn.time))
+        records: list[Record] = []
+        for _, method in methods:
+            if isinstance(method, Observes):
+                learnt = method.observe(turn, view, ctx)
+                self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
+                records += learnt.records
+                self.store.put_artifacts(learnt.artifacts)
+                if learnt.forget:
+                    self.store.delete(user, learnt.forget)
+        self.store.add(records)
+        for name, method in methods:
+            self._refresh(name, method, user)
+        return Learnt(tuple(records))
+
+    def _no_earlier(self, user: str, moment: float) -> float:
+        """Return a time that is not before the newest record: a clock that goes back must not reorder a history."""
+        newest = self.store.newest(user)
+        if newest > moment + 1 and newest - moment < 400 * 86400:
+            log.warning("the clock is %.0f s behind the newest record; using the record's time", newest - moment)
+            return newest
+        return moment
+
+    def _refresh(self, name: str, method: Method, user: str) -> None:
+        """Fit a method again for a user where it says that what it learnt is stale."""
+        stale = getattr(method, "stale", None)
+        if stale is None or not isinstance(method, Fits):
+            return
+        view = StoredUser(self.store, user)
+        if stale(view):
+            self.store.put_artifacts(method.fit([view], self.context()))
+
+    def fit(
+        self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Run a method's offline learning for some users; return how many artifacts were new."""
+        name, method = registry.make_method(spec)
+        if not isinstance(method, Fits):
+            raise ConfigError(f"method {name!r} learns nothing offline; it works from the records directly")
+        made = 0
+        for done, user in enumerate(users, 1):
+            made += self.store.put_artifacts(method.fit([StoredUser(self.store, user)], self.context()))
+            if progress is not None:
+                progress(done, len(users))
+        return made
+
+    # -- why ---------------------------------------------------------------------------------------------------
+
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """Return a trace; one of this process may still be on its way to the store and is waited for."""
+        self.worker.drain()
+        return self.store.trace(trace_id)
+
+    def influence(self, trace_id: str) -> list[Influence]:
+        """Drop each used thing in turn and measure the answer's log likelihood, all in one batch.
+
+        Returns the used things in falling influence. Raises :class:`UnsupportedCall` where the backend gives no log
+        probabilities.
+        """
+        if "logprobs" not in self.backend.supports:
+            able = [e.name for e in registry.backends if "logprobs" in e.info["supports"]]
+            raise UnsupportedCall("explain", self.backend_name, "logprobs", able)
+        trace = self.trace(trace_id)
+        used = trace["used"]
+        prompts = [_rebuild(trace, leave_out=None), *(_rebuild(trace, i) for i in range(len(used)))]
+        scores = self.backend.logprobs([Call(p) for p in prompts], [trace["answer"]] * len(prompts))
+        effects = [Influence(u, scores[0] - score) for u, score in zip(used, scores[1:], strict=True)]
+        return sorted(effects, key=lambda influence: -influence.effect)
+
+    # -- people's control --------------------------------------------------------------------------------------
+
+    def erase(self, user: str) -> Receipt:
+        """Remove a person with everything derived from them, and return the receipt."""
+        self.worker.drain()
+        return erase(self.store, user, self.clock())
+
+
+def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, ...]:
+    """Write a trace's prompt again without one of the things it used."""
+    kept = [u for i, u in enumerate(trace["used"]) if i != leave_out]
+    blocks = []
+    for slot in trace["slots"]:
+        items = [
+            Item(u["text"], Used(u["what"], u["id"], u["method"], u["slot"]), header=u["header"])
+            for u in kept
+            if u["slot"] == slot["slot"]
+        ]
+        if items:
+            blocks.append(Block(slot["slot"], slot["title"], tuple(items), stable=slot["stable"]))
+    blocks.sort(key=lambda block: not block.stable)
+    return write(trace["base"], blocks) if blocks else tuple(trace["base"])
+
+
+def open_store(settings: Settings, ask: Callable[[str], str] | None = None, *, embed: bool = True) -> Store:
+    """Open the store that the settings name."""
+    paths = settings.paths
+    embedder = load_embedder(settings.embedder) if embed else None
+    return Store.open(Path(paths.data), Path(paths.keys), MasterKey(paths.master_key, ask), embedder)

@@ -1,0 +1,1 @@
+"""Input level: methods that put a person into the prompt, and the assembly of that prompt."""

@@ -1,0 +1,50 @@
+"""Choosing what fits: pieces of text under a token budget, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from idiolect.types import Block, Item
+
+SMALLEST = 12
+"""Stop looking for pieces that fit once fewer tokens than this are left."""
+
+
+def line(item: Item) -> str:
+    """Return an item as one line, its whitespace collapsed: line costs then add up."""
+    return " ".join(item.text.split()) + "\n"
+
+
+def fit(block: Block, budget: int, count: Callable[[str], int]) -> tuple[tuple[Item, ...], int]:
+    """Take a block's items in falling score while they fit; return them in reading order, and the tokens used.
+
+    A header is paid for once. An item that does not fit is passed over and the next is tried.
+    """
+    used, headers = 0, set[str]()
+    chosen: list[Item] = []
+    for item in sorted(block.items, key=lambda item: -item.score):
+        cost = count(line(item))
+        if item.header and item.header not in headers:
+            cost += count(item.header + "\n")
+        if used + cost <= budget:
+            used += cost
+            headers.add(item.header)
+            chosen.append(item)
+        elif budget - used < SMALLEST:
+            break
+    return tuple(sorted(chosen, key=lambda item: item.order)), used
+
+
+def share_out(blocks: Sequence[Block], budget: int, count: Callable[[str], int]) -> list[tuple[Block, tuple[Item, ...]]]:
+    """Divide ``budget`` tokens among blocks by their shares; room that one leaves goes to the ones after it."""
+    left, shares = budget, sum(block.share for block in blocks)
+    out: list[tuple[Block, tuple[Item, ...]]] = []
+    for block in blocks:
+        title = count(f"{block.title}\n")
+        allowance = int(left * block.share / shares) if shares > 0 else 0
+        items, used = fit(block, allowance - title, count)
+        if items:
+            left -= used + title
+            out.append((block, items))
+        shares -= block.share
+    return out
