@@ -1,0 +1,170 @@
+"""A person's whole data as one zip of readable files, and back again to the same state."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from idiolect.errors import NotFound, SourceError
+from idiolect.store.store import Added, Store
+from idiolect.types import Artifact, Record
+
+FORMAT = "idiolect-export-1"
+_MAX_LINE = 64 << 20
+
+_README = """This is everything that was kept about {user}, as of {time}.
+
+records.jsonl    {records} records: what was written, said, chose or was told, one JSON object a line
+artifacts.jsonl  {artifacts} things learnt from them (profiles and the like), with the ids of the records they rest on
+traces.jsonl     {traces} answers, each with what shaped it
+manifest.json    counts and SHA-256 of each file
+
+To bring it back: idiolect import {name}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back from an export."""
+
+    user: str
+    records: Added
+    artifacts: int
+    traces: int
+
+
+def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) -> dict[str, Any]:
+    """Write a user's zip to ``target``; return its manifest. Raises :class:`NotFound` for an unknown user."""
+    key = store.key(user_id)
+    if key is None:
+        raise NotFound(f"no user {user_id!r}; see: idiolect users")
+    with store.rows.read() as tx:
+        row = tx.user(key.uid)
+        about = {} if row is None else store.about(key, row)
+    manifest: dict[str, Any] = {
+        "format": FORMAT, "user": user_id, "groups": about.get("groups", []),
+        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"), "files": {},
+    }  # fmt: skip
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, lines in (
+            ("records.jsonl", (_record_line(record) for record in store.all_records(user_id))),
+            ("artifacts.jsonl", (_artifact_line(a) for a in reversed(store.artifacts(user_id)))),
+            ("traces.jsonl", map(orjson.dumps, store.traces(user_id))),
+        ):
+            manifest["files"][name] = _write(archive, name, lines)
+        counts = {name.split(".")[0]: entry["lines"] for name, entry in manifest["files"].items()}
+        name = getattr(target, "name", "FILE.zip") if isinstance(target, Path) else "FILE.zip"
+        archive.writestr("README.txt", _README.format(user=user_id, time=manifest["time"], name=name, **counts))
+        archive.writestr("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    return manifest
+
+
+def _write(archive: zipfile.ZipFile, name: str, lines: Iterator[bytes]) -> dict[str, Any]:
+    digest, count = hashlib.sha256(), 0
+    with archive.open(name, "w") as file:
+        for line in lines:
+            file.write(line + b"\n")
+            digest.update(line + b"\n")
+            count += 1
+    return {"lines": count, "sha256": digest.hexdigest()}
+
+
+def _record_line(record: Record) -> bytes:
+    return orjson.dumps(asdict(record))
+
+
+def _artifact_line(artifact: Artifact) -> bytes:
+    head = asdict(artifact)
+    payload = head.pop("payload")
+    try:
+        head["payload"] = orjson.loads(payload)
+        if orjson.dumps(head["payload"]) != payload:
+            raise ValueError("not in canonical form")
+    except ValueError:
+        del head["payload"]
+        head["payload_base64"] = base64.b64encode(payload).decode()
+    return orjson.dumps(head)
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file is one of our exports."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        if not {"manifest.json", "records.jsonl"} <= names or archive.getinfo("manifest.json").file_size > 1 << 20:
+            return False
+        try:
+            return bool(orjson.loads(archive.read("manifest.json")).get("format") == FORMAT)
+        except (orjson.JSONDecodeError, AttributeError):
+            return False
+
+
+def restore(
+    store: Store,
+    path: Path,
+    *,
+    user: str | None = None,
+    embed: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Restored:
+    """Read an export back; what is there already stays as it is. ``user`` restores under another id.
+
+    Every file is checked against the manifest before anything is written: a damaged export raises
+    :class:`SourceError` and changes nothing.
+    """
+    with zipfile.ZipFile(path) as archive:
+        manifest = orjson.loads(archive.read("manifest.json"))
+        _verify(archive, manifest, path)
+        name = user or str(manifest["user"])
+        total = manifest["files"]["records.jsonl"]["lines"]
+        records = Added()
+        batch: list[Record] = []
+        for done, line in enumerate(_lines(archive, "records.jsonl"), 1):
+            batch.append(Record(**{**line, "user_id": name}))
+            if len(batch) == 1000 or done == total:
+                records += store.add(batch, embed=embed)
+                batch = []
+                if progress is not None:
+                    progress(done, total)
+        artifacts = store.put_artifacts(_artifact(line, name) for line in _lines(archive, "artifacts.jsonl"))
+        known = {trace["id"] for trace in store.traces(name)}
+        traces = [trace for trace in _lines(archive, "traces.jsonl") if trace["id"] not in known]
+        for trace in traces:
+            store.put_trace(name, trace["id"], {**trace, "user": name})
+        if manifest["groups"]:
+            store.set_groups(name, manifest["groups"])
+    return Restored(name, records, artifacts, len(traces))
+
+
+def _artifact(line: dict[str, Any], user: str) -> Artifact:
+    payload = base64.b64decode(line.pop("payload_base64")) if "payload_base64" in line else orjson.dumps(line.pop("payload"))
+    line["record_ids"] = tuple(line["record_ids"])
+    return Artifact(**{**line, "user_id": user}, payload=payload)
+
+
+def _verify(archive: zipfile.ZipFile, manifest: dict[str, Any], path: Path) -> None:
+    for name, entry in manifest["files"].items():
+        digest = hashlib.sha256()
+        try:
+            with archive.open(name) as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise SourceError(f"{path}: {name} is damaged or missing ({error}); nothing was imported") from error
+        if digest.hexdigest() != entry["sha256"]:
+            raise SourceError(f"{path}: {name} does not match the manifest; nothing was imported. Export it again.")
+
+
+def _lines(archive: zipfile.ZipFile, name: str) -> Iterator[dict[str, Any]]:
+    with archive.open(name) as file:
+        while line := file.readline(_MAX_LINE):
+            yield orjson.loads(line)
