@@ -80,6 +80,8 @@ class Registry(Generic[T]):
 
 methods: Registry[Method] = Registry("method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory"))
 backends: Registry[Backend] = Registry("backend", "idiolect.backends", ("idiolect.backends",))
+sources: Registry[Any] = Registry("import format", "idiolect.sources", ("idiolect.sources",))
+"""Entries make an :class:`idiolect.sources.Source`."""
 
 
 def method(name: str, *, level: Level, paper: str, needs: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
@@ -103,6 +105,22 @@ def backend(name: str, *, supports: tuple[str, ...] = (), extra: str = "") -> Ca
     def register(cls: type[T]) -> type[T]:
         cls.supports = frozenset(supports)  # type: ignore[attr-defined]
         backends.add(name, cast("Callable[..., Backend]", cls), supports=frozenset(supports), extra=extra)
+        return cls
+
+    return register
+
+
+def source(name: str, *, files: str, fallback: bool = False) -> Callable[[type[T]], type[T]]:
+    """Register a frozen dataclass as an import format.
+
+    ``files`` says what it reads ("the zip, or conversations.json"); a ``fallback`` is detected only where no other
+    format recognizes the file.
+    """
+
+    def register(cls: type[T]) -> type[T]:
+        if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise ConfigError(f"import format {name!r}: {cls.__name__} must be a frozen dataclass")
+        sources.add(name, cast("Callable[..., Any]", cls), files=files, fallback=fallback)
         return cls
 
     return register
