@@ -80,12 +80,12 @@ class Worker:
     """One background thread for what may happen after an answer; ``drain`` waits until nothing is left."""
 
     def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.failures: Counter[str] = Counter()
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], object]) -> None:
         """Run ``job`` later; an error it raises is counted and logged without user text."""
         with self._lock:
             if self._thread is None:
@@ -313,9 +313,7 @@ class Idiolect:
         if stale(view):
             self.store.put_artifacts(method.fit([view], self.context()))
 
-    def fit(
-        self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None
-    ) -> int:
+    def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Run a method's offline learning for some users; return how many artifacts were new."""
         name, method = registry.make_method(spec)
         if not isinstance(method, Fits):

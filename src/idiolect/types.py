@@ -69,7 +69,8 @@ class Record:
             raise ValueError(f"unknown record kind {kind!r}; one of {', '.join(KINDS)}")
         if not -(2.0**40) < time < 2.0**40:
             raise ValueError(f"record time {time!r} is not a usable number of seconds since the epoch")
-        return Record(record_id(time, source, key, kind, input, output), user_id, kind, time, input, output, source, dict(meta))
+        rid = record_id(time, source, key, kind, input, output)
+        return Record(rid, user_id, kind, time, input, output, source, dict(meta))
 
     @property
     def text(self) -> str:

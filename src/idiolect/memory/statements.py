@@ -9,26 +9,51 @@ from __future__ import annotations
 import re
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_REMEMBER = re.compile(r"^(?:please |and |also |oh |so |ok(?:ay)?,? )*(?:remember|note|keep in mind|don'?t forget)(?: that)?[:,]? (.+)$", re.I)
+_REMEMBER = re.compile(
+    r"^(?:please |and |also |oh |so |ok(?:ay)?,? )*"
+    r"(?:remember|note|keep in mind|don'?t forget)(?: that)?[:,]? (.+)$",
+    re.IGNORECASE,
+)
+
+
+def _words(text: str) -> str:
+    return "|".join(text.split()).replace("_", r"\ ")
+
+
+_ADVERBS = _words(
+    "really also always usually often never mostly absolutely still only don'?t do_not can'?t cannot used_to"
+)
+_VERBS = _words(
+    "like love enjoy prefer hate dislike adore detest avoid eat drink cook read watch play live work study speak own"
+    " drive collect teach grew_up moved_to run cycle travel smoke take wear use stand"
+)
+_STATES = _words(
+    "an? the from allergic vegetarian vegan lactose gluten diabetic coeliac celiac pregnant married single divorced"
+    r" engaged retired afraid scared into fond interested named called learning studying working based living \d+_years"
+)
+_HAVING = _words(r"an? two three four five six no \d+ asthma diabetes arthritis allergies been")
 _LASTING = re.compile(
-    r"""\b(?:
-      (?:i|we)\ (?:really\ |also\ |always\ |usually\ |often\ |never\ |mostly\ |absolutely\ |still\ |only\ |don'?t\ |do\ not\ |can'?t\ |cannot\ |used\ to\ )*
-        (?:like|love|enjoy|prefer|hate|dislike|adore|detest|avoid|eat|drink|cook|read|watch|play|live|work|study|speak|own|drive|collect|teach|grew\ up|moved\ to|run|cycle|travel|smoke|take|wear|use|stand)\b
-      | i(?:'m|\ am)\ (?:not\ )?(?:an?\b|the\b|from\b|allergic|vegetarian|vegan|lactose|gluten|diabetic|celiac|coeliac|pregnant|married|single|divorced|engaged|retired|afraid|scared|into\b|fond|interested|named|called|learning|studying|working|based|living|\d+\ years|colou?r)
-      | i\ (?:have|'ve\ got|had)\ (?:an?\b|two|three|four|five|six|no\b|\d+|asthma|diabetes|arthritis|allerg|been\b)
-      | i'?ve\ (?:been|got|always|never)
-      | my\ (?:\w+\ ){1,4}(?:is|are|was|were|has|have|works?|lives?|likes?|loves?|hates?)\b
+    rf"""\b(?:
+      (?:i|we)\ (?:(?:{_ADVERBS})\ )*(?:{_VERBS})\b
+      | i(?:'m|\ am)\ (?:not\ )?(?:{_STATES})\b
+      | i\ (?:have|'ve\ got|had)\ (?:{_HAVING})\b
+      | i'?ve\ (?:been|got|always|never)\b
+      | my\ (?:\w+\ ){{1,4}}(?:is|are|was|were|has|have|works?|lives?|likes?|loves?|hates?)\b
       | call\ me\b
-      | as\ an?\ [a-z]+
-      | i\ was\ (?:born|raised)
+      | i\ was\ (?:born|raised)\b
     )""",
-    re.I | re.X,
+    re.IGNORECASE | re.VERBOSE,
+)
+_ASKING = _words(
+    "can could would will do does did is are what when where who why how should please tell show give write make help"
+    " suggest recommend ignore forget pretend"
 )
 _PASSING = re.compile(
-    r"^(?:can|could|would|will|do|does|did|is|are|what|when|where|who|why|how|should|please|tell|show|give|write|make|help|suggest|recommend|ignore|forget|pretend)\b"
-    r"|\b(?:i have (?:a|an|no|another|one) (?:question|idea|problem|doubt|request|clue|feeling)|i(?:'d| would) like (?:you|to know|to ask)"
-    r"|ignore (?:all|any|the|previous|prior)|system prompt|previous instructions)\b",
-    re.I,
+    rf"^(?:{_ASKING})\b"
+    r"|\bi have (?:a|an|no|another|one) (?:question|idea|problem|doubt|request|clue|feeling)\b"
+    r"|\bi(?:'d| would) like (?:you|to know|to ask)\b"
+    r"|\bignore (?:all|any|the|previous|prior)\b|\bsystem prompt\b|\bprevious instructions\b",
+    re.IGNORECASE,
 )
 MAX_CHARS = 300
 

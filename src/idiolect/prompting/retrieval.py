@@ -8,6 +8,7 @@ from idiolect.registry import method
 from idiolect.text.rendering import date_header, render
 from idiolect.types import Block, Call, Context, Hit, Item, Kind, Used, User
 
+
 @method("retrieval", level="input", paper="arXiv:2304.11406 section 4")
 @dataclass(frozen=True)
 class Retrieval:

@@ -55,7 +55,7 @@ def erase(store: Store, user_id: str, now: float) -> Receipt:
 def verify(store: Store, receipt: Mapping[str, Any]) -> bool:
     """Whether a receipt was made by the holder of this store's master key and is unchanged."""
     body = {name: receipt[name] for name in ("subject", "time", "removed", "key_destroyed")}
-    return store.keyring.sign(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)) == receipt["signature"]
+    return bool(store.keyring.sign(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)) == receipt["signature"])
 
 
 def sweep(store: Store) -> int:

@@ -146,7 +146,10 @@ def restore(
 
 
 def _artifact(line: dict[str, Any], user: str) -> Artifact:
-    payload = base64.b64decode(line.pop("payload_base64")) if "payload_base64" in line else orjson.dumps(line.pop("payload"))
+    if "payload_base64" in line:
+        payload = base64.b64decode(line.pop("payload_base64"))
+    else:
+        payload = orjson.dumps(line.pop("payload"))
     line["record_ids"] = tuple(line["record_ids"])
     return Artifact(**{**line, "user_id": user}, payload=payload)
 

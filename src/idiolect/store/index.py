@@ -85,7 +85,10 @@ class Segment:
             return parts[0]
         planes = [p.planes for p in parts if p.planes is not None]
         return Segment(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("time", "session", "speaker", "kind")),
+            np.concatenate([p.time for p in parts]),
+            np.concatenate([p.session for p in parts]),
+            np.concatenate([p.speaker for p in parts]),
+            np.concatenate([p.kind for p in parts]),
             Postings.concat([p.postings for p in parts]),
             Planes.concat(planes) if len(planes) == len(parts) else None,
         )
@@ -153,7 +156,7 @@ class Growing:
         self._data = np.zeros((0, *width), dtype)
         self.n = 0
 
-    def extend(self, rows: npt.NDArray[np.generic]) -> None:
+    def extend(self, rows: npt.NDArray[Any]) -> None:
         """Append rows."""
         need = self.n + len(rows)
         if need > len(self._data):
@@ -164,7 +167,7 @@ class Growing:
         self.n = need
 
     @property
-    def view(self) -> npt.NDArray[np.generic]:
+    def view(self) -> npt.NDArray[Any]:
         """The rows so far."""
         return self._data[: self.n]
 
@@ -237,7 +240,7 @@ class Snapshot:
         """Return which rows a query at ``now`` may see; ``None`` means all."""
         if not self.dead and not kinds and now > self.newest:
             return None
-        mask = (self.time < now) & (self.kind != DEAD)
+        mask: npt.NDArray[np.bool_] = (self.time < now) & (self.kind != DEAD)
         if kinds:
             mask &= np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
         return mask
@@ -296,7 +299,8 @@ class UserIndex:
                 column.extend(getattr(segment, name))
             if self._vectors:
                 planes = segment.planes or Planes.missing(segment.n, self.dim)
-                for column, rows in zip(self._vectors, (planes.hi, planes.lo, planes.scale, planes.error), strict=True):
+                arrays: list[npt.NDArray[Any]] = [planes.hi, planes.lo, planes.scale, planes.error]
+                for column, rows in zip(self._vectors, arrays, strict=True):
                     column.extend(rows)
         self._segments.append(Postings.concat([s.postings for s in new]))
         # Geometric merging: a handful of postings segments whatever the number of appends.
@@ -309,10 +313,10 @@ class UserIndex:
         """Return the current rows as one consistent value; the caller holds ``lock``."""
         if self._snapshot is None:
             time, session, speaker, kind = (self._columns[c].view for c in ("time", "session", "speaker", "kind"))
-            planes = Planes(*(column.view for column in self._vectors)) if self._vectors else None  # type: ignore[arg-type]
+            planes = Planes(*(column.view for column in self._vectors)) if self._vectors else None
             lengths = np.concatenate([np.zeros(0, np.uint32), *(p.lengths for p in self._segments)])
             self._snapshot = Snapshot(
-                time, session, speaker, kind, Layout.of(session, time),  # type: ignore[arg-type]
+                time, session, speaker, kind, Layout.of(session, time),
                 tuple(self._segments), lengths, planes, frozenset(np.unique(speaker).tolist()),
                 float(time.min(initial=np.inf)), float(time.max(initial=-np.inf)), int((kind == DEAD).sum()),
             )  # fmt: skip

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,12 @@ from idiolect.text.dates import date_ranges
 from idiolect.text.terms import speaker_hash, terms
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 T = TypeVar("T")
+Real = TypeVar("Real", bound=npt.NDArray[np.floating[Any]])
 
 _TABLE = 1 << 18  # cells of the term table made at a time
 _WORD = re.compile(r"[^\W_]+")
@@ -99,7 +101,7 @@ class _Scorer:
     ) -> None:
         self.snap, self.layout, self.ranker = snap, snap.layout, ranker
         self.visible = None if visible is None else visible[snap.layout.order]
-        self.parts: dict[str, Floats] = {}
+        self.parts: dict[str, npt.NDArray[np.floating[Any]]] = {}
         if ranker.lexical:
             self.parts["bm25"] = np.float32(ranker.lexical) * self._bm25(terms(query))
         self.vector = vector if ranker.dense and snap.planes is not None else None
@@ -185,17 +187,17 @@ class _Scorer:
         error = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
         return present, weight, error * np.float32(self.ranker.dense) + np.float32(1e-5)
 
-    def _window(self, values: Floats) -> Floats:
+    def _window(self, values: Real) -> Real:
         if not self.ranker.vectors:
             return values
-        spread = np.zeros(self.layout.size, np.float32)
+        spread: npt.NDArray[Any] = np.zeros(self.layout.size, values.dtype)
         spread[self.layout.place] = values
-        return _smooth(spread, self.ranker.vectors, self.layout.solo)[self.layout.place]
+        return cast("Real", _smooth(spread, self.ranker.vectors, self.layout.solo)[self.layout.place])
 
-    def _average(self, values: Floats) -> Floats:
+    def _average(self, values: Real) -> Real:
         """Average over the window's rows that have a vector; rows without any get 0."""
         total = self._window(values * self._present)
-        return np.divide(total, self._weight, out=np.zeros_like(total), where=self._weight > 0)
+        return cast("Real", np.divide(total, self._weight, out=np.zeros_like(total), where=self._weight > 0))
 
     # -- bonuses
 
@@ -214,21 +216,21 @@ class _Scorer:
                     inside |= (snap.time >= start) & (snap.time < end)
                 self.parts["date"] = np.float32(r.date) * inside[order]
         if r.recency:
-            age = np.maximum(0, min(now, snap.newest) - snap.time[order])
+            age = np.maximum(0, (now if np.isfinite(now) else snap.newest) - snap.time[order])
             self.parts["recency"] = (r.recency * np.exp2(-age / r.half_life)).astype(np.float32)
 
     # -- the best
 
-    def _total(self) -> Floats:
-        total = np.zeros(self.snap.n, np.float32)
+    def _total(self) -> Doubles:
+        total = np.zeros(self.snap.n)
         for part in self.parts.values():
             total += part
         if self.visible is not None:
             total[~self.visible] = -np.inf
         return total
 
-    def _with_session(self, total: Floats) -> Floats:
-        share, layout = np.float32(self.ranker.session), self.layout
+    def _with_session(self, total: Doubles) -> Doubles:
+        share, layout = self.ranker.session, self.layout
         if not share:
             return total
         out = total * (1 + share)
@@ -262,9 +264,9 @@ class _Scorer:
         parts = {name: round(float(part[i]), 4) for name, part in self.parts.items() if part[i]}
         return {**parts, "session": round(session, 4)} if session else parts
 
-    def _settle(self, total: Floats, score: Floats, k: int) -> None:
+    def _settle(self, total: Doubles, score: Doubles, k: int) -> None:
         """Put full-precision cosines where the coarse ones leave the first ``k`` open."""
-        error, share, layout = self._error, np.float32(self.ranker.session), self.layout
+        error, share, layout = self._error, self.ranker.session, self.layout
         reach = error * (1 + share)
         if share and layout.joined:
             widest = np.maximum.reduceat(error[: layout.joined], layout.starts)
@@ -289,11 +291,12 @@ class _Scorer:
         assert self.vector is not None
         reach = len(self.ranker.vectors)
         around = np.unique(np.clip(entries[:, None] + np.arange(-reach, reach + 1), 0, self.snap.n - 1))
-        self._cosine[around] = planes.exact(self.vector, layout.order[around])
-        self.parts["dense"][entries] = (np.float32(self.ranker.dense) * self._average(self._cosine))[entries]
+        cosine = self._cosine.astype(np.float64)
+        cosine[around] = planes.exact(self.vector, layout.order[around])
+        self.parts["dense"] = self.ranker.dense * self._average(cosine)
 
 
-def _smooth(values: Floats, kernel: Sequence[float], solo: int) -> Floats:
+def _smooth(values: Real, kernel: Sequence[float], solo: int) -> Real:
     """Add neighbours' values by distance; positions from ``solo`` on have no neighbours."""
     if not kernel:
         return values
@@ -301,7 +304,7 @@ def _smooth(values: Floats, kernel: Sequence[float], solo: int) -> Floats:
     out = values.copy()
     head, source = out[..., :solo], values[..., :solo]
     for distance, weight in enumerate(kernel, 1):
-        scaled = np.float32(weight) * source
+        scaled = source * source.dtype.type(weight)
         head[..., distance:] += scaled[..., :-distance]
         head[..., :-distance] += scaled[..., distance:]
     return out

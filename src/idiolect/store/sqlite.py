@@ -66,7 +66,7 @@ def connect(path: Path, *, journal: str) -> sqlite3.Connection:
 
 
 def _address(uid: int, plane: Plane, number: int) -> int:
-    return uid << 32 | plane << 28 | number
+    return (uid << 32) + (plane << 28) + number  # sums: the end of a range may be one past the last number
 
 
 class _Transaction:

@@ -82,17 +82,17 @@ class IndexCache:
 class Store:
     """Users' data over one database and one keyring. Safe to use from several threads and processes."""
 
-    def __init__(
-        self, rows: Rows, keyring: Keyring, embedder: Embedder | None = None, cache_bytes: int = 512 << 20
-    ) -> None:
+    def __init__(self, rows: Rows, keyring: Keyring, embedder: Embedder | None, cache_bytes: int) -> None:
         self.rows, self.keyring, self.embedder = rows, keyring, embedder
         self._cache = IndexCache(cache_bytes)
 
     @staticmethod
-    def open(data: Path, keys: Path, master: MasterKey, embedder: Embedder | None = None) -> Store:
+    def open(
+        data: Path, keys: Path, master: MasterKey, embedder: Embedder | None = None, *, cache_bytes: int = 512 << 20
+    ) -> Store:
         """Open or create the store under the folders ``data`` and ``keys``."""
         keyring = Keyring(keys / "keyring.db", master)
-        return Store(SqliteRows(data / "data.db"), keyring, embedder)
+        return Store(SqliteRows(data / "data.db"), keyring, embedder, cache_bytes)
 
     def close(self) -> None:
         """Close the database and forget all keys."""
@@ -231,9 +231,7 @@ class Store:
             tx.delete(key.uid, Plane.ITEM, found.values())
             tx.unlink(key.uid, found)
             dropped = self._drop_artifacts(tx, key, user_id, ids)
-            tx.put_user(
-                replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found))
-            )
+            tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found)))
         self._cache.drop(key.uid)
         return len(found), dropped
 
@@ -272,9 +270,7 @@ class Store:
             tx.delete(key.uid, Plane.FINE, chunks)
             tail = self._tail(tx, key, row.tail, row.items)
             bare = [(n, cells.dump_entry(replace(e, vector=None))) for n, e in enumerate(tail, row.tail)]
-            tx.put(
-                key.uid, Plane.TAIL, [(n, key.box.seal(d, cells.place(key.uid, Plane.TAIL, n))) for n, d in bare]
-            )
+            tx.put(key.uid, Plane.TAIL, [(n, key.box.seal(d, cells.place(key.uid, Plane.TAIL, n))) for n, d in bare])
         row = self._with_about(key, row, embedder=self.embedder.fingerprint, dim=self.embedder.dim)
         return replace(row, epoch=row.epoch + 1)
 

@@ -56,9 +56,7 @@ class StoredUser:
             self.vectors[query] = embedder.embed([query])[0]
         return self.vectors[query]
 
-    def search(
-        self, query: str, k: int = 10, *, kinds: Sequence[Kind] = (), ranker: Ranker | None = None
-    ) -> list[Hit]:
+    def search(self, query: str, k: int = 10, *, kinds: Sequence[Kind] = (), ranker: Ranker | None = None) -> list[Hit]:
         """Return the ``k`` best records for ``query`` in falling score, exactly."""
         key = self._key
         if key is None:

@@ -35,7 +35,9 @@ def fit(block: Block, budget: int, count: Callable[[str], int]) -> tuple[tuple[I
     return tuple(sorted(chosen, key=lambda item: item.order)), used
 
 
-def share_out(blocks: Sequence[Block], budget: int, count: Callable[[str], int]) -> list[tuple[Block, tuple[Item, ...]]]:
+def share_out(
+    blocks: Sequence[Block], budget: int, count: Callable[[str], int]
+) -> list[tuple[Block, tuple[Item, ...]]]:
     """Divide ``budget`` tokens among blocks by their shares; room that one leaves goes to the ones after it."""
     left, shares = budget, sum(block.share for block in blocks)
     out: list[tuple[Block, tuple[Item, ...]]] = []

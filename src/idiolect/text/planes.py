@@ -1,6 +1,6 @@
 """Unit vectors in two integer planes: a coarse one to scan, a fine one to settle what the coarse one leaves open.
 
-A row ``v`` is held as ``scale * (hi + lo / 65535)`` with ``scale = max|v| / 127``, ``hi`` int8 and ``lo`` int16: 24 bits
+A row ``v`` is held as ``scale * (hi + lo / 65535)`` with ``scale = max|v| / 127``, ``hi`` int8, ``lo`` int16: 24 bits
 a component, so that scores agree with float32 arithmetic to its own rounding. Scanning reads ``hi`` alone (one byte a
 component); ``error`` bounds what that leaves out, ``|q.v - scale * q.hi| <= error`` for a unit ``q`` (Cauchy-Schwarz),
 so the true best ``k`` are certain to be among the rows whose upper bound reaches the k-th best lower bound.
@@ -63,7 +63,8 @@ class Planes:
 
     def decode(self) -> Floats:
         """Return the float32 vectors ``[n, dim]``."""
-        return (self.hi + self.lo.astype(np.float32) / 65535) * self.scale[:, None]
+        fine = self.lo.astype(np.float32) / np.float32(65535)
+        return np.asarray((self.hi + fine) * self.scale[:, None], np.float32)
 
     def scan(self, query: Floats) -> Floats:
         """Return ``scale * (hi . query)`` for every row, float32 ``[n]``."""
@@ -74,7 +75,8 @@ class Planes:
         out *= self.scale
         return out
 
-    def exact(self, query: Floats, rows: npt.NDArray[np.intp]) -> Floats:
-        """Return the full-precision scores of some rows, float32 ``[len(rows)]``."""
-        fine = self.lo[rows].astype(np.float32) @ query / np.float32(65535)
-        return (self.hi[rows].astype(np.float32) @ query + fine) * self.scale[rows]
+    def exact(self, query: Floats, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Return the full-precision scores of some rows, float64 ``[len(rows)]``."""
+        q = query.astype(np.float64)
+        fine = self.lo[rows].astype(np.float64) @ q / 65535
+        return (self.hi[rows].astype(np.float64) @ q + fine) * self.scale[rows]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+
 @dataclass(frozen=True, slots=True)
 class Postings:
     """An inverted index over ``n`` documents.
@@ -97,5 +98,3 @@ class Postings:
         new_term = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
         starts = np.append(new_term, len(flat)).astype(np.uint32)
         return Postings(flat[new_term], starts, docs, np.minimum(summed, 65535).astype(np.uint16), lengths)
-
-

@@ -1,7 +1,7 @@
 """Text to stemmed, hashed terms for BM25.
 
 A term is the first 8 bytes of the BLAKE2b hash of a stem, so that an index holds numbers and no vocabulary. English is
-stemmed with Snowball (Porter 2); words of scripts without spaces (Chinese, Japanese, Thai ...) become character bigrams.
+stemmed with Snowball (Porter 2); words of scripts without spaces (Chinese, Japanese, Thai ...) become bigrams.
 """
 
 from __future__ import annotations
