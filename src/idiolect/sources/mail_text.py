@@ -31,6 +31,8 @@ _FROM_LINE = re.compile(r"^\s*\*?(From|Von|De|Da|Van)\s?:\*?\s", re.IGNORECASE)
 _DEVICE = re.compile(
     r"^\s*(Sent from my \w|Get Outlook for |Von meinem .{2,40} gesendet|Envoyé de mon )", re.IGNORECASE
 )
+_MARKED_SECTION = re.compile(r"<!\[[^>]*>?")
+"""Outlook's conditions; the standard parser raises on those that it does not know."""
 _BLOCKS = {"p", "div", "tr", "table", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section", "article", "hr"}
 _HIDDEN = {"script", "style", "head", "title", "template"}
 
@@ -41,7 +43,8 @@ def decoded_header(message: Message, name: str) -> str:
     if value is None:
         return ""
     try:
-        parts = decode_header(value)
+        # Unfolded first, because decode_header() drops the space at the beginning of a line.
+        parts = decode_header("".join(value.splitlines()) if isinstance(value, str) else value)
     except (HeaderParseError, binascii.Error, ValueError):
         parts = [(str(value), None)]
     text = "".join(part if isinstance(part, str) else decoded(part, charset) for part, charset in parts)
@@ -53,7 +56,7 @@ def decoded(raw: bytes, charset: str | None) -> str:
     for name in (charset or "utf-8", "utf-8", "cp1252"):
         try:
             return raw.decode(name)
-        except (UnicodeDecodeError, LookupError):
+        except (ValueError, LookupError):
             continue
     return raw.decode("latin-1")
 
@@ -98,7 +101,7 @@ def unflow(text: str, delete_space: bool = False) -> str:
 def html_to_text(html: str) -> str:
     """Return the text of HTML; quoted blocks get "> " before their lines, so that they are cut like plain ones."""
     parser = _Text()
-    parser.feed(html)
+    parser.feed(_MARKED_SECTION.sub("", html))
     parser.close()
     return parser.text()
 
