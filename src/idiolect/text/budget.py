@@ -42,7 +42,7 @@ def share_out(
     left, shares = budget, sum(block.share for block in blocks)
     out: list[tuple[Block, tuple[Item, ...]]] = []
     for block in blocks:
-        title = count(f"{block.title}\n")
+        title = count(f"\n{block.title}\n")
         allowance = int(left * block.share / shares) if shares > 0 else 0
         items, used = fit(block, allowance - title, count)
         if items:
