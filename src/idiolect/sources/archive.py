@@ -18,7 +18,8 @@ from idiolect.sources.base import SNIFF, Meter, Skipped, check_ratio, parse_json
 MAX_ITEM = 64 * 2**20
 """One element of a top-level JSON list (one whole conversation) [bytes]."""
 _CHUNK = 1 << 20
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(["\[\]{}])', re.DOTALL)
+"""Up to the next bracket, whole strings passed over; a quote instead of a bracket begins a string that is cut off."""
 _STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 
@@ -191,25 +192,26 @@ class _Cutter:
         return True
 
     def _scan(self) -> Iterator[tuple[int, bytes | None]]:
-        for token in _TOKEN.finditer(self._buffer, self._at):
-            first = self._buffer[token.start()]
+        position = self._at
+        while token := _TOKEN.match(self._buffer, position):
+            start, position = token.start(1), token.end()
+            first = self._buffer[start]
             if first == 0x22:
-                if token.end() - token.start() == 1:
-                    self._at = token.start()
-                    return
-            elif first in b"[{":
+                self._at = start
+                return
+            if first in b"[{":
                 if self._depth == self._top:
-                    yield from self._between(token.start())
-                    self._from = token.start()
+                    yield from self._between(start)
+                    self._from = start
                 self._depth += 1
-            else:
-                self._depth -= 1
-                if self._depth == self._top:
-                    yield self._base + self._from, None if self._too_large else self._buffer[self._from : token.end()]
-                    self._from, self._too_large = token.end(), False
-                elif self._depth < self._top:
-                    yield from self._between(token.start())
-                    self._from = token.end()
+                continue
+            self._depth -= 1
+            if self._depth == self._top:
+                yield self._base + self._from, None if self._too_large else self._buffer[self._from : position]
+                self._from, self._too_large = position, False
+            elif self._depth < self._top:
+                yield from self._between(start)
+                self._from = position
         self._at = len(self._buffer)
 
     def _between(self, stop: int) -> Iterator[tuple[int, bytes | None]]:

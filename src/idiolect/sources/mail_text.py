@@ -17,6 +17,7 @@ _ATTRIBUTION = re.compile(
     r")\s*:\s*$",
     re.DOTALL,
 )
+_ATTRIBUTION_START = re.compile(r"^\s*(?:On|Am|Le|El|Il|Em|Op|\d{4}-\d\d-\d\d)")
 _DIVIDER = re.compile(
     r"^\s*-{2,}\s*(?:Original Message|Original Appointment|Forwarded message|Ursprüngliche Nachricht|"
     r"Weitergeleitete Nachricht|Message d'origine|Mensaje original|Messaggio originale|Reply message)\s*-{2,}\s*$",
@@ -188,6 +189,8 @@ def split_reply(text: str) -> tuple[str, str]:
 
 def _attribution(lines: list[str], index: int) -> int:
     """Return how many lines the "On ... wrote:" at ``index`` takes, 0 where there is none."""
+    if not _ATTRIBUTION_START.match(lines[index]):
+        return 0
     for length in (1, 2, 3):
         if _ATTRIBUTION.match(" ".join(lines[index : index + length])):
             return length
