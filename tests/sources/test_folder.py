@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 from idiolect import sources
+from idiolect.sources.jsonl import to_line
 
 
 def test_short_files_whole_long_ones_by_heading(tmp_path, read):
@@ -48,6 +49,13 @@ def test_an_edited_file_is_a_new_record(tmp_path, read):
         path.write_text(f"---\ndate: 2024-05-08\n---\n{text}")
         ids.add(read(path, "anna", "folder")[0][0].id)
     assert len(ids) == 2
+
+
+def test_a_name_that_is_not_utf8_can_be_stored(tmp_path, read):
+    (tmp_path / os.fsdecode(b"n\xffme.md")).write_text("x")
+    (record,), _ = read(tmp_path, "anna", "folder")
+    assert record.meta == {"session": "n\ufffdme.md", "title": "n\ufffdme"}
+    assert to_line(record)
 
 
 def test_other_formats_come_before_a_folder(tmp_path):

@@ -124,6 +124,8 @@ def need_user(user: str | None, what: str) -> str:
 def make(file: str, line: int | None, user: str, output: str, time: float, **fields: Any) -> Record | Skipped:
     """Return ``Record.new(...)``, or why it cannot be made; lone surrogates become U+FFFD."""
     output, fields["input"] = clean(output), clean(fields.get("input", ""))
+    meta = fields.get("meta", {})
+    fields["meta"] = {name: clean(value) if isinstance(value, str) else value for name, value in meta.items()}
     if too_large(fields["input"], output):
         return Skipped(file, line, f"the record is larger than {MAX_RECORD >> 20} MB")
     try:

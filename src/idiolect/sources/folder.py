@@ -16,6 +16,7 @@ from idiolect.sources.base import (
     Progress,
     Sized,
     Skipped,
+    clean,
     counted,
     iso_seconds,
     make,
@@ -65,6 +66,7 @@ class Folder(Sized):
         yield from counted(path.name, "", reasons)
 
     def _file(self, path: Path, name: str, user: str) -> Iterator[Record | Skipped]:
+        name = clean(name)
         try:
             text = _decode(path)
             modified = path.stat().st_mtime

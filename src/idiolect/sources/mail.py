@@ -13,7 +13,19 @@ from pathlib import Path
 
 from idiolect.errors import SourceError
 from idiolect.registry import source
-from idiolect.sources.base import Meter, Progress, Sized, Skipped, counted, lines, make, need_user, path_size, sniff
+from idiolect.sources.base import (
+    Meter,
+    Progress,
+    Sized,
+    Skipped,
+    clean,
+    counted,
+    lines,
+    make,
+    need_user,
+    path_size,
+    sniff,
+)
 from idiolect.sources.mail_text import body, decoded_header, split_reply
 from idiolect.types import Record
 
@@ -133,7 +145,7 @@ def _most_frequent(path: Path, places: list[_Place]) -> tuple[set[str], Skipped]
 
 def _scan(path: Path, meter: Meter, reasons: Counter[str]) -> Iterator[_Place | Skipped]:
     for file in [path] if path.is_file() else _files(path):
-        label = file.name if file == path else file.relative_to(path).as_posix()
+        label = clean(file.name if file == path else file.relative_to(path).as_posix())
         kind = _kind(file)
         if kind == "mbox":
             yield from _mbox(file, label, meter)
