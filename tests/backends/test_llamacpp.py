@@ -58,8 +58,8 @@ def model():
 @pytest.mark.models
 class TestRealWeights:
     def test_an_answer(self, model):
-        answer = model.generate([ask("What is the capital of France?", sampling=GREEDY)])[0]
-        assert "Paris" in answer.text
+        answer = model.generate([ask("Name three fruits.", sampling=GREEDY)])[0]
+        assert "Bananas" in answer.text
         assert answer.message["role"] == "assistant"
         assert (answer.raw["object"], answer.raw["model"]) == ("chat.completion", "smollm2-135m-instruct")
         assert answer.tokens_in > 20

@@ -150,6 +150,8 @@ class _Engine:
         params.n_parallel = max(1, settings.slots)
         params.n_ctx = settings.n_ctx * params.n_parallel
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or _cores()
+        # Threads that spin while they wait cost a factor of five to ten as soon as another process wants the cores.
+        params.cpuparams.poll = params.cpuparams_batch.poll = 0
         params.cache_ram_mib, params.warmup, params.verbosity = settings.cache_mb, False, -1
         self._n_ctx = settings.n_ctx
         self._key = secrets.token_hex(16)
@@ -188,6 +190,8 @@ class _Engine:
         messages = [dict(message) for message in call.messages]
         rendered = self._post("/apply-template", {**wanted, "messages": messages})["prompt"]
         prompt = self.tokens(str(rendered), special=True)
+        if self._n_ctx and len(prompt) + len(forced) > self._n_ctx:
+            raise _too_long(len(prompt) + len(forced), self._n_ctx)
         answer = self._ask(
             self._server.handle_completions,
             {
@@ -204,7 +208,7 @@ class _Engine:
         except (KeyError, IndexError, TypeError) as error:
             raise MalformedAnswer("llama.cpp gave no log probabilities") from error
         if [token for token, _ in scored] != forced:
-            raise _too_long(len(prompt) + len(forced), self._n_ctx)
+            raise MalformedAnswer(f"llama.cpp scored {len(scored)} of {len(forced)} tokens")
         return float(sum(value for _, value in scored))
 
     def _ask(self, handler: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> dict[str, Any]:
