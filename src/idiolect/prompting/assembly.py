@@ -41,7 +41,7 @@ def assemble(call: Call, budget: int, count: Callable[[str], int]) -> Call:
 
 
 def _clean(item: Item) -> Item:
-    return replace(item, text=defuse(item.text), header=defuse(item.header))
+    return replace(item, text=defuse(item.text), header=defuse(" ".join(item.header.split())))
 
 
 def write(messages: Sequence[Message], blocks: Sequence[Block]) -> tuple[Message, ...]:

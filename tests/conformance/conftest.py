@@ -1,0 +1,56 @@
+"""A small population of people for the conformance tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import HashEmbedder, open_store, say
+
+from idiolect.backends.toy import ToyBackend
+from idiolect.pipeline import Idiolect
+from idiolect.config import Settings
+from idiolect.types import Call, Kind, Record
+
+NOW = 1_700_000_000.0
+DAY = 86400.0
+QUESTION = Call(
+    ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "what shall I cook with saffron"})
+)
+
+KINDS: tuple[Kind, ...] = ("profile", "dialogue", "content", "preference", "interaction")
+TASTES = {"ana": "saffron rice and quiet lakes", "bob": "smoked brisket and loud engines", "cleo": "raw fish and opera"}
+
+
+def history(user: str, taste: str, n: int = 30) -> list[Record]:
+    return [
+        say(user, f"I like {taste} number {i}", NOW - (n - i) * DAY, f"s{i // 6}", kind=KINDS[i % len(KINDS)])
+        for i in range(n)
+    ]
+
+
+@dataclass
+class World:
+    app: Idiolect
+    folder: Path
+
+    def fitted(self, name: str) -> None:
+        """Run the method's offline learning for everybody, where it has any."""
+        from idiolect.registry import make_method
+        from idiolect.types import Fits
+
+        if isinstance(make_method(name)[1], Fits):
+            self.app.fit(name, list(TASTES))
+
+    def plan(self, name: str, user: str, call: Call = QUESTION, **kw: Any) -> Call:
+        return self.app.plan(call, user, methods=[name], **kw).call
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    store = open_store(tmp_path, HashEmbedder())
+    for user, taste in TASTES.items():
+        store.add(history(user, taste))
+    return World(Idiolect(store, ToyBackend(), Settings(), clock=lambda: NOW, backend_name="toy"), tmp_path)

@@ -1,0 +1,166 @@
+"""What every registered method must do, whoever wrote it; new methods are tested by being registered."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import HashEmbedder, open_store, say
+
+from idiolect import registry
+from idiolect.backends.toy import ToyBackend
+from idiolect.config import Settings
+from idiolect.errors import UnsupportedCall
+from idiolect.pipeline import Idiolect
+from idiolect.store.view import StoredUser
+from idiolect.types import Fits, Observes, Turn
+
+from .conftest import DAY, NOW, QUESTION, TASTES, history
+
+METHODS = registry.methods.names()
+
+
+def logits(app, call):
+    """The next-token logits after a call: what a leak would move even where the text stays the same."""
+    return app.backend.logits(call)
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestMethod:
+    def test_describes_itself(self, name):
+        entry = registry.methods.get(name)
+        assert entry.summary.endswith(".")
+        assert entry.info["level"] in ("input", "model", "objective", "trust")
+        assert any(word in entry.info["paper"] for word in ("arXiv:", "doi:", "none"))
+        for field in dataclasses.fields(entry.make):
+            assert field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+    def test_is_a_frozen_value_that_survives_its_settings(self, name):
+        _, method = registry.make_method(name)
+        again = registry.build(registry.methods.get(name), registry.settings_of(method))
+        assert again == method
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            method.anything = 1
+
+    def test_someone_without_history_gets_the_base_call(self, name, world):
+        world.fitted(name)
+        assert world.plan(name, "nobody") == QUESTION
+
+    def test_changes_something_for_someone_with_history(self, name, world):
+        world.fitted(name)
+        planned = world.plan(name, "ana")
+        assert planned != QUESTION
+        assert planned.used
+        assert not np.array_equal(logits(world.app, planned), logits(world.app, QUESTION))
+
+    def test_is_pure(self, name, world):
+        world.fitted(name)
+        before = copy.deepcopy(QUESTION)
+        one, two = world.plan(name, "ana"), world.plan(name, "ana")
+        assert QUESTION == before
+        assert one == two
+        np.testing.assert_array_equal(logits(world.app, one), logits(world.app, two))
+
+    def test_batched_equals_one_by_one(self, name, world):
+        world.fitted(name)
+        calls = [world.plan(name, user) for user in TASTES]
+        answers = ["saffron rice", "brisket", "opera"]
+        together = world.app.backend.logprobs(calls, answers)
+        alone = [world.app.backend.logprobs([c], [a])[0] for c, a in zip(calls, answers, strict=True)]
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+    def test_fitted_together_equals_fitted_alone(self, name, world, tmp_path):
+        if not isinstance(registry.make_method(name)[1], Fits):
+            return
+        world.fitted(name)
+        for user, taste in TASTES.items():
+            store = open_store(tmp_path / user, HashEmbedder())
+            store.add(history(user, taste))
+            app = Idiolect(store, ToyBackend(), Settings(), clock=lambda: NOW)
+            app.fit(name, [user])
+            alone, together = store.artifacts(user), world.app.store.artifacts(user)
+            assert [(a.id, a.payload) for a in alone] == [(a.id, a.payload) for a in together]
+            assert alone
+
+    def test_fitted_twice_equals_fitted_once(self, name, world):
+        if not isinstance(registry.make_method(name)[1], Fits):
+            return
+        world.fitted(name)
+        once = world.app.store.artifacts("ana")
+        world.fitted(name)
+        assert world.app.store.artifacts("ana") == once
+
+    def test_uses_only_the_persons_own_records(self, name, world):
+        world.fitted(name)
+        before = world.plan(name, "ana")
+        world.app.store.add(history("mallory", "saffron saffron saffron", 60))
+        world.app.store.add([say("bob", "saffron is mine", NOW - 5)])
+        if isinstance(registry.make_method(name)[1], Fits):
+            world.app.fit(name, ["ana", "bob", "mallory"])
+        after = world.plan(name, "ana")
+        assert after == before
+        np.testing.assert_array_equal(logits(world.app, after), logits(world.app, before))
+        own = {r.id for r in world.app.store.all_records("ana")} | {a.id for a in world.app.store.artifacts("ana")}
+        assert {u.id for u in after.used} <= own
+
+    def test_uses_only_what_was_there_at_the_time(self, name, world):
+        then = NOW - 10 * DAY
+        earlier = open_store(world.folder / "earlier", HashEmbedder())
+        earlier.add([r for r in history("ana", TASTES["ana"]) if r.time < then])
+        past = Idiolect(earlier, ToyBackend(), Settings(), clock=lambda: NOW)
+        world.fitted(name)
+        if isinstance(registry.make_method(name)[1], Fits):
+            past.fit(name, ["ana"])
+            world.app.store.put_artifacts(earlier.artifacts("ana"))
+        planned = world.plan(name, "ana", now=then)
+        assert planned == past.plan(QUESTION, "ana", methods=[name], now=then).call
+        times = {r.id: r.time for r in world.app.store.all_records("ana")}
+        times |= {a.id: a.time for a in world.app.store.artifacts("ana")}
+        assert all(times[u.id] < then for u in planned.used)
+
+    def test_a_forgotten_record_shapes_nothing_more(self, name, world):
+        world.fitted(name)
+        used = world.plan(name, "ana").used
+        store = world.app.store
+        for use in used:
+            gone = [use.id]
+            if use.what == "artifact":
+                gone = next(list(a.record_ids) for a in store.artifacts("ana") if a.id == use.id)
+            store.delete("ana", gone[:1])
+            assert use.id not in {u.id for u in world.plan(name, "ana").used}
+            break
+        else:
+            pytest.fail("nothing was used")
+
+    def test_erased_means_the_base_call(self, name, world):
+        world.fitted(name)
+        world.app.erase("ana")
+        assert world.plan(name, "ana") == QUESTION
+
+    def test_the_prompt_stays_within_its_budget(self, name, world):
+        world.fitted(name)
+        for tokens in (0, 40, 150, 400):
+            used = world.plan(name, "ana", tokens=tokens).used
+            assert sum(len(f"{u.text}\n".encode()) for u in used) <= tokens
+
+    def test_observing_keeps_only_the_persons_own(self, name, world):
+        _, method = registry.make_method(name)
+        if not isinstance(method, Observes):
+            return
+        turn = Turn(
+            ({"role": "user", "content": "I am allergic to peanuts. Remember that I live in Oslo."},), "Noted.", NOW
+        )
+        learnt = method.observe(turn, StoredUser(world.app.store, "ana"), world.app.context())
+        assert {r.user_id for r in learnt.records} == {"ana"}
+        assert {a.user_id for a in learnt.artifacts} <= {"ana"}
+
+    def test_a_backend_that_cannot_do_it_is_refused_before_generating(self, name, world):
+        needs = registry.methods.get(name).info["needs"]
+        if not needs:
+            return
+        world.fitted(name)
+        world.app.backend.supports = frozenset()
+        with pytest.raises(UnsupportedCall, match=name):
+            world.plan(name, "ana")

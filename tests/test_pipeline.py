@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+from helpers import HashEmbedder, open_store, say
+
+from idiolect.backends.toy import ToyBackend
+from idiolect.config import Settings
+from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
+from idiolect.pipeline import Idiolect
+from idiolect.types import Call
+
+
+@pytest.fixture
+def app(tmp_path):
+    store = open_store(tmp_path, HashEmbedder())
+    store.add(
+        [
+            say("ana", t, 1e9 + i * 1e5)
+            for i, t in enumerate(("saffron rice is my favourite", "the lake was cold", "trains are late"))
+        ]
+    )
+    return Idiolect(store, ToyBackend(), Settings(methods=("retrieval",)), clock=lambda: 1.5e9, backend_name="toy")
+
+
+def test_a_question_is_answered_traced_and_explained(app):
+    answer = app.ask("what is my favourite rice", "ana")
+    trace = app.trace(answer.trace_id)
+    assert trace["answer"] == answer.text
+    assert trace["messages"][-1]["content"].endswith("what is my favourite rice")
+    assert trace["base"] == [{"role": "user", "content": "what is my favourite rice"}]
+    assert [u["id"] for u in trace["used"]] == [u.id for u in answer.used]
+    assert {"bm25", "dense"} <= set(trace["used"][-1]["parts"]) | set(trace["used"][0]["parts"])
+
+
+def test_influence_is_the_change_of_the_log_likelihood_when_a_thing_is_left_out(app):
+    trace_id = app.ask("what is my favourite rice", "ana").trace_id
+    trace = app.trace(trace_id)
+    trace["answer"] = "saffron"
+    app.store.put_trace("ana", "ab" * 16, trace)
+    effects = app.influence("ab" * 16)
+    assert len(effects) == 3
+    assert "saffron" in effects[0].used["text"]
+    assert effects[0].effect > max(0.1, effects[1].effect)
+    assert effects == sorted(effects, key=lambda e: -e.effect)
+
+
+def test_the_trace_rebuilds_the_very_prompt_that_was_sent(app):
+    from idiolect.pipeline import _rebuild
+
+    app.store.add([say("ana", "I like tea.", 1e9, kind="profile")])
+    app.fit("profile", ["ana"])
+    answer = app.ask("tea or rice?", "ana", methods=["profile", "memory", "retrieval"])
+    trace = app.trace(answer.trace_id)
+    assert list(_rebuild(trace, leave_out=None)) == trace["messages"]
+    assert len({u["slot"] for u in trace["used"]}) == 3
+
+
+def test_influence_needs_log_probabilities(app):
+    trace_id = app.ask("rice?", "ana").trace_id
+    app.backend.supports = frozenset()
+    with pytest.raises(UnsupportedCall, match="logprobs"):
+        app.influence(trace_id)
+
+
+def test_a_request_may_name_its_own_methods(app):
+    assert app.ask("rice?", "ana", methods=[]).used == ()
+    assert app.ask("rice?", "ana", methods=[{"name": "retrieval", "k": 1}]).used[0].method == "retrieval"
+    with pytest.raises(UnknownName, match="Did you mean 'retrieval'"):
+        app.ask("rice?", "ana", methods=["retreival"])
+    with pytest.raises(ConfigError, match="Did you mean 'k'|Known:"):
+        app.ask("rice?", "ana", methods=[{"name": "retrieval", "kk": 1}])
+    with pytest.raises(ConfigError, match=r"retrieval\.k"):
+        app.ask("rice?", "ana", methods=[{"name": "retrieval", "k": "many"}])
+
+
+def test_fit_of_a_method_that_learns_nothing_says_so(app):
+    with pytest.raises(ConfigError, match="learns nothing offline"):
+        app.fit("retrieval", ["ana"])
+
+
+def test_traces_of_an_erased_person_are_gone(app):
+    trace_id = app.ask("rice?", "ana").trace_id
+    receipt = app.erase("ana")
+    assert receipt.removed["records"] == 3
+    assert receipt.removed["traces"] == 1
+    with pytest.raises(NotFound):
+        app.trace(trace_id)
+
+
+def test_a_failed_background_job_is_counted_and_the_next_one_runs(app, caplog):
+    done = []
+    app.worker.submit(lambda: 1 / 0)
+    app.worker.submit(lambda: done.append(1))
+    app.worker.drain()
+    assert done == [1]
+    assert app.worker.failures == {"ZeroDivisionError": 1}
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_logs_hold_no_user_text(app, caplog):
+    caplog.set_level("DEBUG")
+    app.ask("my secret is saffron", "ana")
+    app.worker.submit(lambda: (_ for _ in ()).throw(ValueError("my secret is saffron")))
+    app.worker.drain()
+    assert "saffron" not in caplog.text
+
+
+def test_the_query_is_embedded_once_however_many_methods_ask(app):
+    before = app.store.embedder.calls
+    app.plan(Call(({"role": "user", "content": "rice"},)), "ana", methods=["memory", "retrieval"])
+    assert app.store.embedder.calls == before + 1
