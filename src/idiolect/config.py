@@ -48,6 +48,8 @@ class Serve:
     upstream_timeout: float = 600.0
     """Seconds to wait for an upstream's answer."""
     max_body_mb: int = 32
+    max_upload_mb: int = 2048
+    """Largest file that ``/v1/users/{user}/import`` takes; it is written to disk as it comes."""
     log_level: str = "warning"
 
 

@@ -389,6 +389,22 @@ class Store:
             if start >= end:
                 return
 
+    def page(self, user_id: str, start: int = 0, limit: int = 100) -> tuple[list[Record], int | None]:
+        """Return up to ``limit`` records in the order in which they came, and where the next page starts, if any."""
+        key = self._known(user_id)
+        found: list[tuple[int, bytes]] = []
+        with self.rows.read() as tx:
+            row = tx.user(key.uid)
+            end = 0 if row is None else row.items
+            while start < end and len(found) < limit:
+                stop = min(end, start + limit - len(found))
+                found += tx.cells(key.uid, Plane.ITEM, start, stop)
+                start = stop
+        records = [
+            cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, n)), user_id) for n, data in found
+        ]
+        return records, start if start < end else None
+
     def find(self, user_id: str, record_id: str) -> Record:
         """Return one record by id."""
         key = self._known(user_id)
