@@ -1,0 +1,192 @@
+"""The bridge from the event loop to the synchronous core: planning, generating and learning in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from idiolect.errors import ConfigError, InputError, UnknownName, UnsupportedCall
+from idiolect.pipeline import Idiolect, Plan
+from idiolect.serve.metrics import Metrics
+from idiolect.serve.wishes import Wish, session_of
+from idiolect.store.keys import DataKey
+from idiolect.types import Call, Chunk, Completion, Turn
+
+log = logging.getLogger("idiolect.serve")
+T = TypeVar("T")
+
+PLAN_SECONDS = 15.0
+"""A plan that takes longer is not waited for: the answer comes without it."""
+_PLANNERS, _ANSWERERS, _READERS = 4, 16, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A call after personalization, whether or not it took place, and why not."""
+
+    call: Call
+    wish: Wish
+    label: str
+    """``true``, or the reason: ``no-user``, ``no-history``, ``no-match``, ``off``, ``failed:<error class>``."""
+    plan: Plan | None = None
+    key: DataKey | None = None
+
+    def headers(self, answered: bool = True) -> dict[str, str]:
+        """Return the response headers that tell of it; only an answer has a trace."""
+        if self.label == "true":
+            artifacts = len({used.id for used in self.call.used if used.what == "artifact"})
+            records = len({used.id for used in self.call.used if used.what == "record"})
+            told = f"true; records={records}; artifacts={artifacts}"
+        else:
+            told = f"false; reason={self.label}"
+        headers = {"X-Idiolect-Personalized": told}
+        if self.plan is not None and answered:
+            headers["X-Idiolect-Trace"] = self.plan.trace_id
+        return headers
+
+
+class Engine:
+    """Runs the synchronous core for the server, each kind of work in a pool of its own."""
+
+    def __init__(self, idiolect: Idiolect, metrics: Metrics) -> None:
+        self.idiolect, self.metrics = idiolect, metrics
+        self._planners = ThreadPoolExecutor(_PLANNERS, "idiolect-plan")
+        self._answerers = ThreadPoolExecutor(_ANSWERERS, "idiolect-answer")
+        self._readers = ThreadPoolExecutor(_READERS, "idiolect-data")
+
+    async def run(self, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run work on a person's data in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(work, *args, **options))
+
+    # -- before the answer -------------------------------------------------------------------------------------
+
+    async def personalize(self, call: Call, wish: Wish) -> Outcome:
+        """Personalize a call. Only what the request itself named wrongly is raised; any other failure is counted."""
+        outcome = await self._outcome(call, wish)
+        self.metrics.personalized.labels(outcome.label.partition(":")[0]).inc()
+        return outcome
+
+    async def _outcome(self, call: Call, wish: Wish) -> Outcome:
+        if not wish.user:
+            return Outcome(call, wish, "no-user")
+        if wish.methods == ():
+            return Outcome(call, wish, "off")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PLAN_SECONDS):
+                return await loop.run_in_executor(self._planners, self._plan, call, wish)
+        except Exception as error:  # a failed plan must not cost the answer
+            if wish.methods is not None and isinstance(error, UnsupportedCall | UnknownName):
+                raise
+            if wish.methods is not None and isinstance(error, ConfigError):
+                raise InputError(str(error)) from error
+            name = type(error).__name__
+            self.metrics.plan_failures.labels(name).inc()
+            log.warning("answering without personalization: the plan failed with %s", name)
+            return Outcome(call, wish, f"failed:{name}")
+
+    def _plan(self, call: Call, wish: Wish) -> Outcome:
+        key = self.idiolect.store.key(wish.user)
+        if key is None:
+            self.idiolect.methods(wish.methods)  # a wrong name is an error for a new user too
+            return Outcome(call, wish, "no-history")
+        start = time.perf_counter()
+        plan = self.idiolect.plan(call, wish.user, methods=wish.methods, now=wish.now, tokens=wish.tokens)
+        self.metrics.plan_seconds.observe(time.perf_counter() - start)
+        return Outcome(plan.call, wish, "true" if plan.call.used else "no-match", plan, key)
+
+    # -- the answer --------------------------------------------------------------------------------------------
+
+    async def generate(self, calls: Sequence[Call]) -> list[Completion]:
+        """Answer calls in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._answerers, self.idiolect.backend.generate, calls)
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk]:
+        """Return the chunks of an answer, once the first is there; what a model refuses is raised here.
+
+        Closing the iterator stops the model at its next chunk.
+        """
+        loop = asyncio.get_running_loop()
+        chunks: asyncio.Queue[Chunk | Exception | None] = asyncio.Queue()
+        left = threading.Event()
+
+        def put(item: Chunk | Exception | None) -> None:
+            if not left.is_set():
+                loop.call_soon_threadsafe(chunks.put_nowait, item)
+
+        def work() -> None:
+            try:
+                for chunk in self.idiolect.backend.stream(call):
+                    if left.is_set():
+                        return
+                    put(chunk)
+                put(None)
+            except Exception as error:  # noqa: BLE001 - raised again by the reader
+                put(error)
+
+        self._answerers.submit(work)
+        first = await chunks.get()
+        if isinstance(first, Exception):
+            raise first
+        return _rest(first, chunks, left)
+
+    # -- after the answer --------------------------------------------------------------------------------------
+
+    def finish(self, outcome: Outcome, asked: Call, completion: Completion) -> None:
+        """Keep the trace and learn from the turn, in the background.
+
+        ``asked`` is the call as the client sent it. A person who was erased while the answer was made stays erased.
+        """
+        wish, idiolect = outcome.wish, self.idiolect
+        if not wish.user or wish.methods == ():
+            return
+        if outcome.key is not None:
+            key = idiolect.store.key(wish.user)
+            if key is None or key.uid != outcome.key.uid:
+                return
+        session = session_of(wish, asked.messages)
+        if outcome.plan is not None:
+            idiolect.finish(outcome.plan, asked.messages, completion, session=session, remember=wish.remember)
+        elif idiolect.settings.remember if wish.remember is None else wish.remember:
+            turn = Turn(asked.messages, completion.text, idiolect.clock(), session)
+            idiolect.worker.submit(partial(self._learn, turn, wish))
+
+    def _learn(self, turn: Turn, wish: Wish) -> None:
+        self.idiolect.observe(turn, wish.user, self.idiolect.methods(wish.methods))
+
+    async def drain(self) -> None:
+        """Wait for what is still to be kept and learnt."""
+        await asyncio.get_running_loop().run_in_executor(None, self.idiolect.worker.drain)
+
+    def close(self) -> None:
+        """End the threads."""
+        for pool in (self._planners, self._answerers, self._readers):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def _rest(
+    item: Chunk | None, chunks: asyncio.Queue[Chunk | Exception | None], left: threading.Event
+) -> AsyncGenerator[Chunk]:
+    try:
+        while item is not None:
+            yield item
+            following = await chunks.get()
+            if isinstance(following, Exception):
+                raise following
+            item = following
+    finally:
+        left.set()
+
+
+def seeded(call: Call, number: int) -> Call:
+    """Return the call for draft ``number``: a given seed is counted up, so that drafts differ."""
+    seed = call.sampling.seed
+    return call if seed is None or number == 0 else replace(call, sampling=replace(call.sampling, seed=seed + number))
