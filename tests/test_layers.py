@@ -30,7 +30,7 @@ def imported(path: Path) -> set[tuple[str, ...]]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "idiolect":
             inside = tuple((node.module or "").split(".")[1:])
-            found |= {(*inside, alias.name) if not inside else inside for alias in node.names}
+            found |= {inside or (alias.name,) for alias in node.names}
             assert node.level == 0, f"{path}: relative import"
         if isinstance(node, ast.Import):
             found |= {tuple(a.name.split(".")[1:]) for a in node.names if a.name.startswith("idiolect.")}
@@ -68,10 +68,13 @@ def test_importing_the_package_loads_nothing_heavy_and_touches_nothing(tmp_path)
 import sys, os
 os.chdir({str(tmp_path)!r}); os.environ["HOME"] = {str(tmp_path)!r}
 opened = []
-sys.addaudithook(lambda name, args: opened.append(args[0]) if name == "open" and args[1] and any(c in str(args[1]) for c in "wax+") else None)
+def watch(name, args):
+    if name == "open" and any(c in str(args[1]) for c in "wax+"):
+        opened.append(args[0])
+sys.addaudithook(watch)
 import idiolect
-heavy = {{"numpy", "torch", "onnxruntime", "xllamacpp", "aiohttp", "starlette", "pydantic", "typer", "sqlite3"}} & set(sys.modules)
-print(sorted(heavy), opened, os.listdir("."))
+heavy = "numpy torch onnxruntime xllamacpp aiohttp starlette pydantic typer sqlite3".split()
+print(sorted(set(heavy) & set(sys.modules)), opened, os.listdir("."))
 """
     assert run(code) == "[] [] []"
 

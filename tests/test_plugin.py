@@ -1,4 +1,4 @@
-"""A method from a separate, really installed package is found, listed, configured, run and held to the conformance tests."""
+"""A method from a separate, installed package is found, listed, configured and held to the conformance tests."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ def python(site, *args):
 
 
 def test_it_is_listed_and_configured(site):
-    code = (
-        "import json; from idiolect import registry; e = registry.methods.get('shout');"
-        "print(json.dumps([registry.methods.names(), e.summary, registry.settings_of(registry.make_method({'name': 'shout', 'k': 5})[1])]))"
-    )
+    code = """
+import json
+from idiolect import registry
+entry, (_, method) = registry.methods.get("shout"), registry.make_method({"name": "shout", "k": 5})
+print(json.dumps([registry.methods.names(), entry.summary, registry.settings_of(method)]))
+"""
     done = python(site, "-c", code)
     names, summary, settings = json.loads(done.stdout)
     assert "shout" in names

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import HashEmbedder, open_store, say
 
+from helpers import HashEmbedder, open_store, say
 from idiolect.backends.toy import ToyBackend
-from idiolect.pipeline import Idiolect
 from idiolect.config import Settings
+from idiolect.pipeline import Idiolect
 from idiolect.types import Call, Kind, Record
 
 NOW = 1_700_000_000.0

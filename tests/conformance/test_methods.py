@@ -7,8 +7,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import HashEmbedder, open_store, say
 
+from helpers import HashEmbedder, open_store, say
 from idiolect import registry
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
@@ -59,7 +59,7 @@ class TestMethod:
         world.fitted(name)
         before = copy.deepcopy(QUESTION)
         one, two = world.plan(name, "ana"), world.plan(name, "ana")
-        assert QUESTION == before
+        assert before == QUESTION
         assert one == two
         np.testing.assert_array_equal(logits(world.app, one), logits(world.app, two))
 

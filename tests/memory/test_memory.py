@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers import open_store
 
+from helpers import open_store
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.memory.statements import statements

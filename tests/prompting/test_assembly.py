@@ -85,7 +85,7 @@ def test_what_a_slot_leaves_unused_goes_to_the_next():
         block(item("tiny", rid="t"), slot="one"),
         block(*(item("y" * 19, rid=f"y{i}") for i in range(20)), slot="two"),
     )
-    alone = len([u for u in build(large, budget=100).used])
+    alone = len(build(large, budget=100).used)
     after = build(small, large, budget=200).used
     assert len([u for u in after if u.id != "t"]) > alone
 

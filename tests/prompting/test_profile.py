@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from helpers import open_store, say
 
+from helpers import open_store, say
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import MalformedAnswer

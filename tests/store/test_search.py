@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers import HashEmbedder, open_store, say, words
 
+from helpers import HashEmbedder, open_store, say, words
 from idiolect.store.cells import index_text
 from idiolect.store.search import DENSE, HYBRID, LEXICAL, Ranker
 from idiolect.store.view import StoredUser

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import HashEmbedder, open_store, say, words
 
+from helpers import HashEmbedder, open_store, say, words
 from idiolect.errors import NotFound, RecordTooLarge
 from idiolect.store.index import CHUNK
 from idiolect.store.store import TAIL
@@ -239,7 +239,7 @@ def test_threads_add_and_search_at_once(tmp_path):
             for i in range(60):
                 store.add([say("ana", f"{name} w{i}", 1e9 + i, name)])
                 assert StoredUser(store, "ana").search(f"{name} w{i}", 1)[0].record.output == f"{name} w{i}"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a thread must reach the assertion
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(4)]

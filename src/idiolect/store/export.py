@@ -84,14 +84,18 @@ def _record_line(record: Record) -> bytes:
 def _artifact_line(artifact: Artifact) -> bytes:
     head = asdict(artifact)
     payload = head.pop("payload")
-    try:
-        head["payload"] = orjson.loads(payload)
-        if orjson.dumps(head["payload"]) != payload:
-            raise ValueError("not in canonical form")
-    except ValueError:
-        del head["payload"]
+    if _is_canonical_json(payload):
+        head["payload"] = orjson.Fragment(payload)  # readable, and the same bytes when it is read back
+    else:
         head["payload_base64"] = base64.b64encode(payload).decode()
     return orjson.dumps(head)
+
+
+def _is_canonical_json(payload: bytes) -> bool:
+    try:
+        return orjson.dumps(orjson.loads(payload)) == payload
+    except orjson.JSONDecodeError:
+        return False
 
 
 def is_export(path: Path) -> bool:
