@@ -53,7 +53,7 @@ def test_no_acknowledged_write_is_lost(tmp_path, mode):
             found = StoredUser(store, user).search("record w3", len(records) + 10)
             assert {h.record.id for h in found} == {r.id for r in records}  # the index knows exactly the records
             numbers |= own
-        # Whatever was under way when the kill came may be done or not, a last deletion too; nothing else may be missing.
+        # Whatever was under way when the kill came may be done or not, a last deletion too; nothing else is missing.
         missing = set(range(acknowledged)) - forgotten - numbers
         assert missing <= ({acknowledged - 90} if mode == "forget" else set())
         forgotten |= missing
@@ -80,7 +80,7 @@ def test_two_processes_write_the_same_person_at_once(tmp_path):
     store = open_store(tmp_path)
     numbers = {int(r.output.split()[2]) for u in range(3) for r in store.all_records(f"user{u}")}
     assert set(range(ends[0])) | set(range(1_000_000, ends[1])) <= numbers
-    assert min(ends[0], ends[1] - 1_000_000) > 5
+    assert min(ends[0], ends[1] - 1_000_000) > 5  # neither keeps the other out
 
 
 def test_an_erase_that_is_killed_half_way_is_finished_by_a_sweep(tmp_path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -63,6 +65,26 @@ def connect(path: Path, *, journal: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-16000")
     return db
+
+
+def _begin_writing(db: sqlite3.Connection) -> None:
+    """Wait for the write lock at short, uneven intervals.
+
+    SQLite's own waiting backs off to 100 ms, and a process that writes without pause then keeps all others out.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0.0002, 0.001))
+    finally:
+        db.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
 
 def _address(uid: int, plane: Plane, number: int) -> int:
@@ -209,7 +231,7 @@ class SqliteRows:
         """Open a write transaction; other processes wait for it."""
         with translated(self.path):
             db = self._db()
-            db.execute("BEGIN IMMEDIATE")
+            _begin_writing(db)
             try:
                 yield _Transaction(db)
                 db.execute("COMMIT")
