@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -59,8 +58,7 @@ class LlamaCppBackend:
     @property
     def fingerprint(self) -> str:
         """Name and content hash of the weights."""
-        path = models.require(self.model)
-        return f"{Path(self.model).stem if self.model == str(path) else self.model}@{models.digest(path)[:12]}"
+        return models.fingerprint(self.model)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens by the model's own tokenizer; repeated texts are remembered by hash."""

@@ -24,7 +24,20 @@ from idiolect.models.gguf import to_q8_0
 from idiolect.models.index import Index, Member, inflate
 from idiolect.models.web import Missing, Unreachable, Web
 
-__all__ = ["CATALOGUE", "File", "Model", "Part", "Progress", "digest", "find", "folder", "pull", "require"]
+__all__ = [
+    "CATALOGUE",
+    "File",
+    "Model",
+    "Part",
+    "Progress",
+    "digest",
+    "find",
+    "fingerprint",
+    "folder",
+    "hf_folder",
+    "pull",
+    "require",
+]
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -67,6 +80,30 @@ def require(name: str) -> Path:
     if "/" in name or "\\" in name or name.endswith(".gguf"):
         raise ModelError(f"there is no model file at {name}")
     raise UnknownName("model", name, CATALOGUE)
+
+
+def hf_folder(name: str) -> Path:
+    """Return a model's weights as a Hugging Face folder; a GGUF file is converted into one on first use.
+
+    Needs the ``transformers`` extra for the conversion. Raises like :func:`require`.
+    """
+    path = require(name)
+    if path.is_dir():
+        return path
+    from idiolect.models.convert import to_folder
+
+    label = name if name in CATALOGUE else path.stem
+    return to_folder(path, folder() / "converted" / f"{label}-{digest(path)[:12]}")
+
+
+def fingerprint(name: str) -> str:
+    """Return the name and the first 12 digits of the sha256 of a model's weights, alike for every backend."""
+    path = require(name)
+    label = name if name in CATALOGUE or _HUB_ID.fullmatch(name) else path.stem
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    digests = [digest(file) for file in files]
+    value = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return f"{label}@{value[:12]}"
 
 
 def pull(name: str, progress: Progress | None = None, *, index: Index | None = None) -> Path:
