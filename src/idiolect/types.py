@@ -153,6 +153,10 @@ class User(Protocol):
         """Persona-level groups, the narrowest first."""
 
     @property
+    def count(self) -> int:
+        """Number of records before ``now``; cheap where ``now`` sets no limit."""
+
+    @property
     def history(self) -> Sequence[Record]:
         """All records before ``now``, oldest first; read from the store on first use."""
 

@@ -26,6 +26,8 @@ def test_what_goes_in_comes_out(tmp_path, n):
     records = fill(store, "ana", n)
     assert list(store.all_records("ana")) == records
     assert StoredUser(store, "ana").history == records
+    assert StoredUser(store, "ana").count == n
+    assert StoredUser(store, "ana", now=records[0].time).count == 0
 
 
 def test_records_of_a_second_opening_are_the_same(tmp_path):

@@ -69,8 +69,8 @@ class Profile:
         """Whether there is no profile yet or ``refresh`` records have come since it was written."""
         artifact = self.current(user)
         if artifact is None:
-            return bool(user.history)
-        return len(user.history) - int(orjson.loads(artifact.payload)["records"]) >= self.refresh
+            return user.count > 0
+        return user.count - int(orjson.loads(artifact.payload)["records"]) >= self.refresh
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Write each user's profile; one that would say the same again is not written."""

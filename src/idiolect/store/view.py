@@ -38,6 +38,15 @@ class StoredUser:
         return () if row is None else tuple(self.store.about(self._key, row)["groups"])
 
     @cached_property
+    def count(self) -> int:
+        """Number of records before ``now``; without a limit the history is not read for it."""
+        if self._key is None or np.isfinite(self.now):
+            return len(self.history)
+        with self.store.rows.read() as tx:
+            row = tx.user(self._key.uid)
+        return 0 if row is None else row.live
+
+    @cached_property
     def history(self) -> Sequence[Record]:
         """All records before ``now``, oldest first."""
         found = [record for record in self.store.all_records(self.id) if record.time < self.now]
