@@ -109,7 +109,8 @@ def create_app(idiolect: Idiolect) -> Starlette:
 
 
 def _routes() -> list[BaseRoute]:
-    return [Route(path, endpoint, methods=[method]) for method, path, endpoint in (*ENDPOINTS, *PLAIN)]
+    ours: list[BaseRoute] = [Route(path, endpoint, methods=[method]) for method, path, endpoint in (*ENDPOINTS, *PLAIN)]
+    return [*ours, Route("/v1/{path:path}", openai_api.others, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
 
 
 @contextlib.asynccontextmanager
@@ -154,7 +155,7 @@ def uvicorn_server(app: Starlette, options: Serve) -> uvicorn.Server:
         http="httptools",
         ws="none",
         access_log=False,  # it would write user ids and queries
-        log_level=options.log_level,
+        log_level="debug" if options.log_level == "trace" else options.log_level,  # trace would write paths, too
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=round(options.upstream_timeout),

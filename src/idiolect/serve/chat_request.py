@@ -63,7 +63,7 @@ def check(body: Mapping[str, Any]) -> Call:
     _check_range(body, "temperature", 0, 2)
     _check_range(body, "top_p", 0, 1)
     for name in ("max_tokens", "max_completion_tokens"):
-        _check_whole(body, name, 1)
+        _check_whole(body, name, 0)
     _check_whole(body, "n", 1)
     if (body.get("n") or 1) > MAX_CHOICES:
         raise InputError(f"'n' is at most {MAX_CHOICES} here")

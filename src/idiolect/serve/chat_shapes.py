@@ -69,6 +69,21 @@ def text_completion(head: Head, answers: Sequence[Completion]) -> dict[str, Any]
     }  # fmt: skip
 
 
+async def text_events(head: Head, streams: Sequence[AsyncGenerator[Chunk]]) -> AsyncGenerator[bytes]:
+    """Yield the events of a streamed legacy text completion, one choice after the other."""
+    for index, chunks in enumerate(streams):
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                choice = {"index": index, "text": chunk.text, "logprobs": None, "finish_reason": chunk.finish_reason}
+                value = {
+                    "id": head.id, "object": "text_completion", "created": head.created, "model": head.model,
+                    "choices": [choice],
+                }  # fmt: skip
+                if chunk.text or chunk.finish_reason is not None:
+                    yield event(orjson.dumps(value))
+    yield DONE
+
+
 class Gathered:
     """Puts a streamed answer together again."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import time
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +12,7 @@ from idiolect.serve.auth import ANYONE, Caller, Keys, is_loopback
 from idiolect.serve.failures import failure, unexpected
 from idiolect.serve.metrics import Metrics
 
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)?")
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without a key; they tell nothing but whether the server is up."""
 
@@ -92,7 +93,5 @@ def _refuse_foreign(headers: dict[bytes, bytes]) -> Response | None:
 
 
 def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else ""

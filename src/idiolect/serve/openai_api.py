@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idiolect.errors import InputError, NotFound
+from idiolect.errors import Denied, InputError, NotFound
 from idiolect.serve import bodies, chat_request, chat_shapes
 from idiolect.serve.bodies import reply
 from idiolect.serve.chat_shapes import Gathered, Head
@@ -24,6 +25,7 @@ from idiolect.serve.upstream import Upstream
 from idiolect.serve.wishes import take_wish, without_ids
 from idiolect.types import Call, Floats
 
+_OUR_PATHS = frozenset({"users", "traces"})
 MAX_INPUTS = 2048
 """Texts in one embeddings request."""
 
@@ -72,12 +74,13 @@ async def _stream(state: State, head: Head, body: dict[str, Any], asked: Call, o
     with_usage = isinstance(options, dict) and bool(options.get("include_usage"))
     first = Gathered()
     pieces = chat_shapes.events(head, streams, first, with_usage=with_usage)
-    return event_stream(followed(pieces, lambda: state.engine.finish(outcome, asked, first.completion)), outcome)
+    pieces = followed(pieces, lambda: state.engine.finish(outcome, asked, first.completion))
+    return event_stream(pieces, outcome.headers())
 
 
-def event_stream(pieces: AsyncGenerator[bytes], outcome: Outcome) -> Relay:
+def event_stream(pieces: AsyncGenerator[bytes], told: Mapping[str, str]) -> Relay:
     """Return a stream of events of our own making."""
-    headers = {"content-type": EVENT_STREAM, "cache-control": "no-cache", **outcome.headers()}
+    headers = {"content-type": EVENT_STREAM, "cache-control": "no-cache", **told}
     return Relay(200, list(headers.items()), pieces, streamed=True)
 
 
@@ -89,8 +92,6 @@ async def completions(request: Request) -> Response:
     told = {"X-Idiolect-Personalized": "false; reason=endpoint"}
     if state.upstream is not None:
         return await _forward(request, state, state.upstream, "/completions", raw, body, told)
-    if body.get("stream"):
-        raise InputError("'stream' is not offered here; use /v1/chat/completions")
     prompts = body.get("prompt")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
@@ -101,8 +102,10 @@ async def completions(request: Request) -> Response:
         for prompt in prompts
         for number in range(body.get("n") or 1)
     ]
-    answers = await state.engine.generate(calls)
-    return reply(chat_shapes.text_completion(Head(state.model, "cmpl"), answers), headers=told)
+    head = Head(state.model, "cmpl")
+    if body.get("stream"):
+        return event_stream(chat_shapes.text_events(head, [await state.engine.stream(call) for call in calls]), told)
+    return reply(chat_shapes.text_completion(head, await state.engine.generate(calls)), headers=told)
 
 
 async def _forward(
@@ -119,6 +122,21 @@ async def _forward(
     plain = body.pop("idiolect", None) is None and not changed
     sent = raw if plain else bodies.dump({**body, **changed})
     return await upstream.send("POST", path, sent, request.headers, ours=lambda _: told or {})
+
+
+async def others(request: Request) -> Response:
+    """Any other path below /v1 goes to the upstream as it is: audio, images, files, stored responses.
+
+    Not for keys bound to one user: what an upstream keeps is everybody's.
+    """
+    state, path = state_of(request), request.path_params["path"]
+    if state.upstream is None or path.split("/")[0] in _OUR_PATHS:
+        raise HTTPException(404)
+    if request.scope["caller"].user:
+        raise Denied("a key bound to one user cannot use this: what the upstream keeps is everybody's")
+    raw = await bodies.read(request, state.max_body)
+    target = f"/{quote(path)}" + (f"?{request.url.query}" if request.url.query else "")
+    return await state.upstream.send(request.method, target, raw, request.headers)
 
 
 async def models(request: Request) -> Response:

@@ -61,7 +61,8 @@ async def _answer(state: State, body: dict[str, Any], wish: Wish) -> Response:
     if body.get("stream"):
         script = Script(started)
         pieces = events(script, await state.engine.stream(outcome.call))
-        return event_stream(followed(pieces, lambda: state.engine.finish(outcome, asked, script.completion)), outcome)
+        pieces = followed(pieces, lambda: state.engine.finish(outcome, asked, script.completion))
+        return event_stream(pieces, outcome.headers())
     answer = (await state.engine.generate([outcome.call]))[0]
     state.engine.finish(outcome, asked, answer)
     return reply(finished(started, answer, output_of(answer)), headers=outcome.headers())

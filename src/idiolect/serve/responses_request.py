@@ -14,10 +14,12 @@ _WHOLE_CONVERSATION = "this model keeps no conversations: send the whole convers
 
 
 def items_of(body: Mapping[str, Any]) -> tuple[Message, ...] | None:
-    """Return instructions and input as messages that carry their items untouched; ``None`` where there is no input."""
+    """Return instructions and input as messages that carry their items untouched; ``None`` where input is unusable."""
     given, instructions = body.get("input"), body.get("instructions")
     if isinstance(given, str):
         items: list[Any] = [{"role": "user", "content": given}]
+    elif given is None:
+        items = [] if isinstance(instructions, str) else [{"role": "user", "content": ""}]
     elif isinstance(given, list) and given and all(isinstance(item, dict) for item in given):
         items = given
     else:
@@ -28,7 +30,7 @@ def items_of(body: Mapping[str, Any]) -> tuple[Message, ...] | None:
 
 def changes(before: Sequence[Message], after: Sequence[Message], body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the body that a change of its messages changes."""
-    if after is before:
+    if after is before or not after:
         return {}
     messages = list(after)
     changed: dict[str, Any] = {}
