@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from idiolect.config import MethodSpec
+
+
+def _time(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date like 2025-05-08 or 2025-05-08T14:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+UserId = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Now = Annotated[
+    float | None, typer.Option(parser=_time, metavar="DATE", help="Hide everything from that time on (ISO 8601, UTC).")
+]
+Methods = Annotated[
+    str | None, typer.Option(metavar="NAMES", help="Methods by name, with commas; 'none' for no personalization.")
+]
+BackendName = Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Another backend than configured.")]
+Remember = Annotated[
+    bool | None,
+    typer.Option("--remember/--no-remember", help="Whether to learn from what is said.", show_default=False),
+]
+
+
+def specs(methods: str | None) -> list[MethodSpec] | None:
+    """Return method names as the pipeline takes them; ``None`` for the default ones."""
+    if methods is None:
+        return None
+    return [name.strip() for name in methods.split(",") if name.strip() not in ("", "none")]

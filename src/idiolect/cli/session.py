@@ -1,0 +1,63 @@
+"""Opening what a command works on, and closing it whatever happens."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from getpass import getpass
+from typing import TYPE_CHECKING, Any
+
+from idiolect import config
+from idiolect.errors import InputError, NotFound
+
+if TYPE_CHECKING:
+    from idiolect.pipeline import Idiolect
+    from idiolect.store.store import Store
+
+
+def passphrase(prompt: str) -> str:
+    """Ask for the passphrase of the master key, unseen; where stdin is no terminal its first line is taken."""
+    answer = getpass(prompt) if sys.stdin.isatty() else ask(prompt)
+    if not answer:
+        raise InputError("no passphrase was given, and the store cannot be opened without it")
+    return answer
+
+
+def ask(prompt: str) -> str:
+    """Ask on stderr and read one line; stdout stays clean."""
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+@contextmanager
+def opened_store(*, embed: bool = False) -> Iterator[Store]:
+    """Open the store; ``embed`` where the command searches or adds, because it loads the embedding model."""
+    from idiolect.pipeline import open_store
+
+    store = open_store(config.load(), passphrase, embed=embed)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def opened_app(**overrides: Any) -> Iterator[Idiolect]:
+    """Open store and backend; the model is loaded on first use. Options that were not given (``None``) do not count."""
+    from idiolect.pipeline import Idiolect
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    with Idiolect.build(config.load(overrides=given), passphrase) as app:
+        yield app
+
+
+def need_user(store: Store, user: str) -> None:
+    """Raise :class:`NotFound` for an unknown user, naming the nearest one."""
+    if store.key(user) is not None:
+        return
+    near = get_close_matches(user, [info.id for info in store.users()], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise NotFound(f"no user {user!r}.{hint} See: idiolect users")
