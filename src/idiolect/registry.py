@@ -8,15 +8,19 @@ Built-in modules are imported on first look-up, other packages add theirs throug
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from idiolect.errors import ConfigError, UnknownName
 from idiolect.types import Backend, Level, Method
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -128,18 +132,25 @@ def source(name: str, *, files: str, fallback: bool = False) -> Callable[[type[T
 
 def build(entry: Entry[T], settings: Mapping[str, Any]) -> T:
     """Make a registered dataclass from settings; unknown keys and wrong types are :class:`ConfigError`."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     fields = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if f.init}
     for key in settings:
         if key not in fields:
             raise ConfigError(str(UnknownName(f"setting of {entry.name!r}", key, fields)))
     try:
-        return TypeAdapter(cast("type[T]", entry.make)).validate_python(dict(settings))
+        return cast("T", _checker(entry.make).validate_python(dict(settings)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting {entry.name}.{where}: {first['msg']} (got {first.get('input')!r})") from error
+
+
+@functools.cache
+def _checker(make: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(make)
 
 
 def make_method(spec: str | Mapping[str, Any]) -> tuple[str, Method]:
