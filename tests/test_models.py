@@ -13,7 +13,7 @@ import pytest
 
 from idiolect import models
 from idiolect.errors import ModelError, UnknownName
-from idiolect.models import File, Model, Part, gguf
+from idiolect.models import File, Model, Part, gguf, onnx
 from idiolect.models.index import Index, _is_wheel
 
 CONTENT = np.random.default_rng(0).integers(0, 7, 300_000, dtype=np.uint8).tobytes()
@@ -337,3 +337,46 @@ def test_what_is_not_gguf_is_refused(tmp_path, data):
     (tmp_path / "x.gguf").write_bytes(data)
     with pytest.raises(ModelError, match="GGUF"):
         gguf.read_header(tmp_path / "x.gguf")
+
+
+def message(*fields):
+    return onnx._bytes([(number, 0 if isinstance(value, int) else 2, value) for number, value in fields])
+
+
+def node(op, inputs, outputs):
+    return (1, message(*[(1, name) for name in inputs], *[(2, name) for name in outputs], (3, b"n"), (4, op)))
+
+
+def test_a_float_product_of_an_8_bit_weight_becomes_a_quantised_one(tmp_path):
+    quants, scales = np.array([[-127, 3], [127, 0]], np.int8), np.array([[0.5, 0.25]], np.float32)
+    graph = message(
+        node(b"Cast", [b"w_q"], [b"w_f"]),
+        node(b"Mul", [b"w_f", b"w_s"], [b"w"]),
+        node(b"MatMul", [b"x", b"w"], [b"y"]),
+        node(b"MatMul", [b"x", b"plain"], [b"z"]),
+        (5, message((1, 2), (1, 2), (2, 3), (8, b"w_q"), (9, quants.tobytes()))),
+        (5, message((1, 1), (1, 2), (2, 1), (8, b"w_s"), (9, scales.tobytes()))),
+    )
+    old, new = tmp_path / "old.onnx", tmp_path / "new.onnx"
+    old.write_bytes(message((1, 10), (7, graph), (8, message((2, 17)))))
+    assert onnx.to_dynamic_int8(old, new) == 1
+    model = list(onnx._fields(new.read_bytes()))
+    assert [value for number, _, value in model if number == 8] == [
+        message((2, 17)),
+        message((1, b"com.microsoft"), (2, 1)),
+    ]
+    made = list(onnx._fields(next(value for number, _, value in model if number == 7)))
+    nodes = [list(onnx._fields(value)) for number, _, value in made if number == 1]
+    assert [onnx._one(fields, 4) for fields in nodes] == [b"DynamicQuantizeMatMul", b"MatMul"]
+    assert (onnx._all(nodes[0], 1), onnx._all(nodes[0], 2)) == ([b"x", b"w_q", b"w_s"], [b"y"])
+    weight, scale = (list(onnx._fields(value)) for number, _, value in made if number == 5)
+    assert np.frombuffer(onnx._one(weight, 9), np.int8).tolist() == [-64, 2, 64, 0]
+    assert np.frombuffer(onnx._one(scale, 9), np.float32).tolist() == [1.0, 0.5]
+    assert [value for number, _, value in scale if number == 1] == [2]
+
+
+@pytest.mark.parametrize("data", [b"", b"no onnx", b"\xff" * 30, message((7, message((2, b"empty"))))])
+def test_what_cannot_be_rewritten_is_refused(tmp_path, data):
+    (tmp_path / "x.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match="onnx"):
+        onnx.to_dynamic_int8(tmp_path / "x.onnx", tmp_path / "y.onnx")

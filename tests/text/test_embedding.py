@@ -127,18 +127,18 @@ def minilm():
 @pytest.mark.models
 class TestMiniLM:
     def test_cosines_are_the_published_ones(self, minilm):
-        # Reference: the float32 model in sentence-transformers; the weights here have 8 bits.
+        # Reference: the float32 model in sentence-transformers; weights and products here have 8 bits.
         texts = ["A man is eating food.", "A man is eating a piece of bread.", "The girl is carrying a baby."]
         vectors = minilm.embed(texts)
         cosines = vectors @ vectors.T
         np.testing.assert_allclose(np.diag(cosines), 1, atol=1e-5)
-        assert cosines[0, 1] == pytest.approx(0.7553, abs=0.02)
-        assert cosines[0, 2] == pytest.approx(-0.1051, abs=0.03)
+        assert cosines[0, 1] == pytest.approx(0.7553, abs=0.03)
+        assert cosines[0, 2] == pytest.approx(-0.1051, abs=0.04)
 
-    def test_a_batch_of_mixed_lengths_is_what_single_texts_are(self, minilm):
+    def test_a_text_gets_the_same_vector_in_any_company(self, minilm):
         texts = ["one", "", "tea with milk " * 30, "a b c", "word " * 400, "ünïcode 日本"] * 8
         single = np.concatenate([minilm.embed([text]) for text in texts])
-        np.testing.assert_allclose(minilm.embed(texts), single, atol=1e-5)
+        np.testing.assert_array_equal(minilm.embed(texts), single)
 
     def test_long_texts_are_cut(self, minilm):
         start = " ".join(["word"] * 300)
@@ -158,7 +158,7 @@ class TestMiniLM:
             np.testing.assert_allclose(vectors, expected, atol=1e-6)
 
     def test_dim_and_fingerprint(self, minilm):
-        assert (minilm.dim, minilm.fingerprint) == (384, "minilm@8199be6f699a")
+        assert (minilm.dim, minilm.fingerprint) == (384, "minilm@35efb016cf27")
 
 
 @pytest.mark.models

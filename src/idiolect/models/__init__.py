@@ -22,6 +22,7 @@ from idiolect.errors import ModelError, UnknownName
 from idiolect.models.catalogue import CATALOGUE, File, Model, Part
 from idiolect.models.gguf import to_q8_0
 from idiolect.models.index import Index, Member, inflate
+from idiolect.models.onnx import to_dynamic_int8
 from idiolect.models.web import Missing, Unreachable, Web
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "pull",
     "require",
 ]
+
+_REWRITE: dict[str, Callable[[Path, Path], object]] = {"q8_0": to_q8_0, "dynamic_int8": to_dynamic_int8}
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -189,9 +192,9 @@ class _Pull:
                 f"{file.name} of {self.model.name} has sha256 {found[:12]}..., not {file.sha256[:12]}...; "
                 f"it was deleted. Run again: idiolect models pull {self.model.name}"
             )
-        if self.model.requantise and file is self.model.files[0]:
-            shipped, whole = whole, self.target / (file.name + ".q8_0")
-            to_q8_0(shipped, whole)
+        if self.model.rewrite and file is self.model.files[0]:
+            shipped, whole = whole, self.target / (file.name + ".new")
+            _REWRITE[self.model.rewrite](shipped, whole)
             shipped.unlink()
         _put(whole, self.target / file.name)
 

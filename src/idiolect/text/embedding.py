@@ -23,7 +23,6 @@ from idiolect.types import Embedder, Floats
 
 MAX_TOKENS = 256
 """Longer texts are cut; what MiniLM was trained with."""
-BATCH = 32
 _REMEMBERED = 512
 _NAMES = {"minilm": "minilm", "static": "wordllama"}
 
@@ -127,28 +126,17 @@ class OnnxEmbedder(_Cached):
         return session, tokenizer, [given.name for given in session.get_inputs()], shape[2]
 
     def _embed(self, texts: Sequence[str]) -> Floats:
+        # One text a pass. A batch would quantise each text by what stands beside it, giving the same text other
+        # vectors (cosines down to 0.975), and on one thread it is slower: long texts leave the cache.
         session, tokenizer, names, dim = self._load()
         vectors = np.zeros((len(texts), dim), np.float32)
         said = [n for n, text in enumerate(texts) if text.strip()]
-        ids = dict(zip(said, (e.ids for e in tokenizer.encode_batch_fast([texts[n] for n in said])), strict=True))
-        said.sort(key=lambda n: len(ids[n]))  # like lengths together: little padding
-        for start in range(0, len(said), BATCH):
-            rows = said[start : start + BATCH]
-            vectors[rows] = _encode(session, names, [ids[n] for n in rows])
-        return vectors
-
-
-def _encode(session: Any, names: Sequence[str], rows: Sequence[Sequence[int]]) -> Floats:
-    width = max(map(len, rows))
-    ids = np.zeros((len(rows), width), np.int64)
-    mask = np.zeros_like(ids)
-    for n, row in enumerate(rows):
-        ids[n, : len(row)] = row
-        mask[n, : len(row)] = 1
-    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    hidden = session.run(None, {name: given[name] for name in names})[0]  # [batch, width, dim]
-    pooled: Floats = np.matmul(mask[:, None, :].astype(np.float32), hidden)[:, 0]
-    return _unit(pooled)  # the length of the mean does not matter
+        for n, encoded in zip(said, tokenizer.encode_batch_fast([texts[n] for n in said]), strict=True):
+            ids = np.array([encoded.ids], np.int64)  # [1, tokens]
+            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+            hidden = session.run(None, {name: given[name] for name in names})[0]  # [1, tokens, dim]
+            vectors[n] = hidden[0].mean(axis=0)
+        return _unit(vectors)
 
 
 class StaticEmbedder(_Cached):
