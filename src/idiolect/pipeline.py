@@ -7,7 +7,7 @@ import queue
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -128,6 +128,8 @@ class Idiolect:
     backend_name: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     worker: Worker = field(default_factory=Worker)
+    traces: deque[tuple[str, str, dict[str, Any]]] = field(default_factory=deque)
+    """Traces of finished answers on their way to the store."""
 
     @staticmethod
     def open(
@@ -273,10 +275,17 @@ class Idiolect:
             "tokens_out": completion.tokens_out,
             "model": self.backend.fingerprint,
         }
-        self.worker.submit(lambda: self.store.put_trace(plan.user, plan.trace_id, trace))
+        self.traces.append((plan.user, plan.trace_id, trace))
+        self.worker.submit(self._keep_traces)
         if self.settings.remember if remember is None else remember:
             turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id)
             self.worker.submit(lambda: self.observe(turn, plan.user, plan.methods))
+
+    def _keep_traces(self) -> None:
+        """Write all waiting traces at once: under load one commit serves many answers."""
+        waiting = [self.traces.popleft() for _ in range(len(self.traces))]
+        if waiting:
+            self.store.put_traces(waiting)
 
     def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
         """Let the methods learn from a turn now; return all that was kept."""

@@ -499,17 +499,25 @@ class Store:
 
     def put_trace(self, user_id: str, trace_id: str, trace: Mapping[str, Any]) -> None:
         """Keep what shaped an answer, sealed with the user's key; the oldest beyond 1,000 go."""
-        key = self.keyring.ensure([user_id])[0]
+        self.put_traces([(user_id, trace_id, trace)])
+
+    def put_traces(self, traces: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """Keep (user id, trace id, trace) of any number of users in one transaction."""
+        keys = self.keyring.ensure([user_id for user_id, _, _ in traces])
         with self.rows.write() as tx:
-            key, row = self._row(tx, user_id, key)
-            n = row.traces
-            data = key.box.seal(orjson.dumps(trace), cells.place(key.uid, Plane.TRACE, n))
-            tx.put(key.uid, Plane.TRACE, [(n, data)])
-            tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
-            if n >= TRACES_KEPT:
-                tx.delete(key.uid, Plane.TRACE, [n - TRACES_KEPT])
-                tx.unlink_traces(key.uid, n - TRACES_KEPT + 1)
-            tx.put_user(replace(row, traces=n + 1))
+            for key, (user_id, trace_id, trace) in zip(keys, traces, strict=True):
+                self._put_trace(tx, key, user_id, trace_id, trace)
+
+    def _put_trace(self, tx: Writer, key: DataKey, user_id: str, trace_id: str, trace: Mapping[str, Any]) -> None:
+        key, row = self._row(tx, user_id, key)
+        n = row.traces
+        data = key.box.seal(orjson.dumps(trace), cells.place(key.uid, Plane.TRACE, n))
+        tx.put(key.uid, Plane.TRACE, [(n, data)])
+        tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
+        if n >= TRACES_KEPT:
+            tx.delete(key.uid, Plane.TRACE, [n - TRACES_KEPT])
+            tx.unlink_traces(key.uid, n - TRACES_KEPT + 1)
+        tx.put_user(replace(row, traces=n + 1))
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Return a trace by id."""
