@@ -41,7 +41,9 @@ def assemble(call: Call, budget: int, count: Callable[[str], int]) -> Call:
 
 
 def _clean(item: Item) -> Item:
-    return replace(item, text=defuse(item.text), header=defuse(" ".join(item.header.split())))
+    text, header = defuse(item.text), defuse(" ".join(item.header.split()))
+    # Most texts need no change, and a copy of the item is the larger cost.
+    return item if text == item.text and header == item.header else replace(item, text=text, header=header)
 
 
 def write(messages: Sequence[Message], blocks: Sequence[Block]) -> tuple[Message, ...]:
