@@ -49,7 +49,7 @@ def test_what_it_cannot_do_is_refused_without_loading(monkeypatch, tmp_path):
 def model():
     if models.find("smollm2-135m-instruct") is None and not os.environ.get("IDIOLECT_REQUIRE_MODELS"):
         pytest.skip("the model is not here: idiolect models pull smollm2-135m-instruct")
-    backend = LlamaCppBackend(n_ctx=1024, slots=3)
+    backend = LlamaCppBackend(n_ctx=1024, slots=3, threads=1)
     assert isinstance(backend, Backend)
     yield backend
     backend.close()
@@ -154,6 +154,12 @@ class TestRealWeights:
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
         connection.request("POST", "/tokenize", b'{"content": "x"}', {"Content-Type": "application/json"})
         assert connection.getresponse().status == 401
+
+    def test_the_context_that_the_model_was_trained_with(self, model):
+        other = LlamaCppBackend(n_ctx=0, slots=1, threads=1)
+        assert other.logprobs([ask("hi")], ["there"]) == pytest.approx(model.logprobs([ask("hi")], ["there"]), abs=1e-3)
+        assert other._engine._n_ctx == 8192
+        other.close()
 
     def test_it_loads_again_after_close(self, model):
         before = model.fingerprint

@@ -257,7 +257,7 @@ class TestRealWeights:
         pytest.importorskip("xllamacpp")
         from idiolect.backends.llamacpp import LlamaCppBackend
 
-        other = LlamaCppBackend(n_ctx=512, slots=1)
+        other = LlamaCppBackend(n_ctx=512, slots=1, threads=1)
         assert other.fingerprint == smol.fingerprint
         for text in (*self.texts, "naïve café, 123 \n ok"):
             assert other.count_tokens(text) == smol.count_tokens(text)

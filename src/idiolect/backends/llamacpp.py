@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ import orjson
 from idiolect import models
 from idiolect.backends._generation import check_lengths, refuse_unmet
 from idiolect.errors import InputError, MalformedAnswer, MissingExtra, ModelError
+from idiolect.models.gguf import read_header
 from idiolect.registry import backend
 from idiolect.types import Call, Chunk, Completion, text_of
 
@@ -36,7 +38,8 @@ class LlamaCppBackend:
     """A local GGUF model on llama.cpp: one loaded model, ``slots`` requests at once, the others wait their turn.
 
     ``model`` is a name of the catalogue, a pulled hub id or the path of a GGUF file. Each slot has ``n_ctx`` tokens of
-    its own (0: as many as the model was trained with). ``threads`` is all cores where it is 0. ``max_tokens`` ends an
+    its own (0: as many as the model was trained with). ``threads`` 0 reads prompts on all cores and writes answers on
+    half of them: writing waits for memory, and its threads wait for each other at every step. ``max_tokens`` ends an
     answer whose call sets no limit. ``cache_mb`` bounds the memory for prompts that are kept for their next turn.
     """
 
@@ -146,12 +149,13 @@ class _Engine:
         params = xllamacpp.CommonParams()
         params.model.path, params.model_alias = str(path), {settings.model}
         params.n_parallel = max(1, settings.slots)
-        params.n_ctx = settings.n_ctx * params.n_parallel
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads or _cores()
-        # Threads that spin while they wait cost a factor of five to ten as soon as another process wants the cores.
+        self._n_ctx = settings.n_ctx or _trained_context(path)
+        params.n_ctx = self._n_ctx * params.n_parallel
+        params.cpuparams.n_threads = settings.threads or max(1, _cores() // 2)
+        params.cpuparams_batch.n_threads = settings.threads or _cores()
+        # Threads that spin while they wait cost a factor of five to ten as soon as another process wants a core.
         params.cpuparams.poll = params.cpuparams_batch.poll = 0
         params.cache_ram_mib, params.warmup, params.verbosity = settings.cache_mb, False, -1
-        self._n_ctx = settings.n_ctx
         self._key = secrets.token_hex(16)
         params.api_keys, params.hostnames, params.port = [self._key], ["127.0.0.1"], 0
         try:
@@ -188,7 +192,7 @@ class _Engine:
         messages = [dict(message) for message in call.messages]
         rendered = self._post("/apply-template", {**wanted, "messages": messages})["prompt"]
         prompt = self.tokens(str(rendered), special=True)
-        if self._n_ctx and len(prompt) + len(forced) > self._n_ctx:
+        if len(prompt) + len(forced) > self._n_ctx:
             raise _too_long(len(prompt) + len(forced), self._n_ctx)
         answer = self._ask(
             self._server.handle_completions,
@@ -307,6 +311,11 @@ def _too_long(tokens: int, limit: int) -> InputError:
         f"the prompt has {tokens} tokens, the model reads at most {limit}. "
         "Shorten it, or raise n_ctx of the llamacpp backend."
     )
+
+
+def _trained_context(path: Path) -> int:
+    meta = read_header(path).meta
+    return int(meta.get(f"{meta.get('general.architecture')}.context_length", 4096))
 
 
 def _cores() -> int:

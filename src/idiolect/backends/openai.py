@@ -65,11 +65,11 @@ class OpenAIBackend:
         return f"openai:{self.base_url.rstrip('/')}#{self.model}"
 
     def count_tokens(self, text: str) -> int:
-        """Return an over-estimate: three letters or spaces a token, one digit or sign, two bytes of other scripts."""
+        """Return an over-estimate: three letters or spaces a token, one digit or sign, 1.4 bytes of other scripts."""
         data = text.encode("utf-8", "replace")
         other = len(data) - len(data.translate(None, _OTHER_SCRIPTS))
         letters = len(data.translate(None, _NO_LETTERS))
-        return math.ceil(letters / 3 + other / 2 + (len(data) - other - letters))
+        return math.ceil(letters / 3 + other / 1.4 + (len(data) - other - letters))
 
     def generate(self, calls: Sequence[Call]) -> list[Completion]:
         """Answer the calls, at most ``concurrency`` at a time; the first failure stops the others and is raised."""
