@@ -46,6 +46,9 @@ log = logging.getLogger("idiolect")
 
 Named = tuple[str, Method]
 
+TRACE_SECONDS = 0.01
+"""So long a finished trace waits for others to be written with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -283,6 +286,8 @@ class Idiolect:
 
     def _keep_traces(self) -> None:
         """Write all waiting traces at once: under load one commit serves many answers."""
+        if self.traces:
+            time.sleep(TRACE_SECONDS)
         waiting = [self.traces.popleft() for _ in range(len(self.traces))]
         if waiting:
             self.store.put_traces(waiting)
