@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from idiolect.cli import load
 
 SRC = Path(__file__).parents[2] / "src"
+MODELS = os.environ.get("IDIOLECT_MODELS", "")
+REQUIRED = os.environ.get("IDIOLECT_REQUIRE_MODELS")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def models_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test see the machine's own models; skip it where they are not."""
+    from idiolect import models
+
+    monkeypatch.delenv("IDIOLECT_MODELS")
+    if MODELS:
+        monkeypatch.setenv("IDIOLECT_MODELS", MODELS)
+    here = all(models.find(name) for name in ("smollm2-135m-instruct", "minilm"))
+    if not here and not REQUIRED:
+        pytest.skip("the models are not here: idiolect models pull smollm2-135m-instruct; idiolect models pull minilm")
 
 
 @pytest.fixture

@@ -120,3 +120,20 @@ def test_dialogues_wrong_input(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("[1]")
     assert "no LoCoMo questions" in run("demo", "--fast", "--data", str(file), code=1).err
+
+
+@pytest.mark.models
+def test_the_small_model_is_moved_by_whose_records_it_reads(run: Run, models_here: None) -> None:
+    done = run("demo", "--offline", "--json").json
+    assert done["summary"]["own_over_anyone"] >= 7
+    assert done["summary"]["own_over_other"] >= 7
+    for round_ in done["rounds"]:
+        assert len({side["answer"] for side in round_["sides"].values()}) == 3
+
+
+@pytest.mark.data
+def test_real_dialogues(run: Run, data_folder: Path) -> None:
+    done = run("demo", "--fast", "--data", str(data_folder / "locomo"), "--json").json
+    assert done["summary"]["questions"] == 8
+    assert done["summary"]["hit_at_10"] >= 4  # by words alone
+    assert sum(receipt["removed"]["records"] for receipt in done["receipts"]) == 5882

@@ -63,7 +63,7 @@ class Tally:
     "import",
     "idiolect import conversations.json --user ana",
     "idiolect import table.csv --set output=review --set time=date --set user=customer",
-    "idiolect import ana.zip  (an export of ours, back to the same state)",
+    "idiolect import ana.zip  # an export of ours, back to the same state",
     panel=DATA,
 )
 def import_(

@@ -26,7 +26,7 @@ def emit(value: Any, *, line: bool = False) -> None:
     """Print one JSON document, or one line of JSON Lines."""
     import orjson
 
-    typer.echo(orjson.dumps(value, option=0 if line else orjson.OPT_INDENT_2).decode())
+    typer.echo(orjson.dumps(value, default=repr, option=0 if line else orjson.OPT_INDENT_2).decode())
 
 
 def note(text: str) -> None:

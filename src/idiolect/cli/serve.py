@@ -24,4 +24,4 @@ def serve(
 
     given = {"backend": backend, "serve": {name: v for name, v in (("host", host), ("port", port)) if v is not None}}
     settings = config.load(overrides={name: value for name, value in given.items() if value is not None})
-    run(settings, ask=passphrase, announce=lambda address: note(f"Serving on {address}. Ctrl-C stops it."))
+    run(settings, ask=passphrase, announce=lambda address: note(f"Serving on {address} (Ctrl-C stops it)"))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 ANYONE = "anyone"
 METHODS = ("retrieval",)
-TOKENS = 120
+_TOKENS = 120
 """A small model reads little: a few good records serve it better than many."""
+_TOY_TOKENS = 600  # of a byte each
 _INSTRUCTION = "Answer in one short sentence."
 _SHOWN = 3
 
@@ -91,7 +92,11 @@ def _calls(app: Idiolect, question: Question, people: tuple[str, ...]) -> dict[s
 
     messages = ({"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": question.ask})
     base = Call(messages, sampling=Sampling(temperature=0.0, max_tokens=40, stop=("\n",)))
-    return {ANYONE: base} | {user: app.plan(base, user, methods=METHODS, tokens=TOKENS).call for user in people}
+    return {ANYONE: base} | {user: app.plan(base, user, methods=METHODS, tokens=_budget(app)).call for user in people}
+
+
+def _budget(app: Idiolect) -> int:
+    return _TOY_TOKENS if app.backend_name == "toy" else _TOKENS
 
 
 def _odds(app: Idiolect, question: Question, calls: Mapping[str, Call]) -> Iterator[Odds]:
@@ -138,7 +143,7 @@ def _introduce(app: Idiolect, people: Mapping[str, str]) -> None:
     for user, text in people.items():
         history = [record.time for record in app.store.all_records(user)]
         note(f"{user}: {text} {len(history)} records, {day(min(history))} to {day(max(history))}.")
-    note(f"Answered by {app.backend.fingerprint}, with at most {TOKENS} tokens about the person.\n")
+    note(f"Answered by {app.backend.fingerprint}, with at most {_budget(app)} tokens about the person.\n")
 
 
 def _show(round_: Round) -> None:
