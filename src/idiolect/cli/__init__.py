@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 # In the order of the help. A command may not be named like its module where Python forbids it (import).
 GROUPS = (
-    "demo", "ask", "chat", "serve", "importing", "exporting", "erasing", "users", "search", "profile", "memories",
-    "explain", "methods", "models", "config",
+    "demo", "ask", "chat", "serve",
+    "importing", "embedding", "exporting", "erasing",
+    "users", "search", "profile", "memories", "explain",
+    "methods", "models", "config",
 )  # fmt: skip
 
 

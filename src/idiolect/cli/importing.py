@@ -1,23 +1,20 @@
-"""``idiolect import`` and ``idiolect embed``: data in, counted, resumable."""
+"""``idiolect import``: data in, counted, resumable."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from idiolect.cli.embedding import embed_users
 from idiolect.cli.options import Json
-from idiolect.cli.output import console, emit, note, progress, safe, size, table
+from idiolect.cli.output import emit, note, progress, safe
 from idiolect.cli.root import DATA, command
-from idiolect.cli.session import need_user, opened_store
-from idiolect.cli.users import all_users
+from idiolect.cli.session import opened_store
+from idiolect.cli.tally import Tally, document, report
 from idiolect.errors import SourceError
 
 if TYPE_CHECKING:
@@ -25,38 +22,7 @@ if TYPE_CHECKING:
     from idiolect.store.store import Store
     from idiolect.types import Record
 
-SHOWN = 20
 _BATCH = 2000
-_DETAIL = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-"""What differs between two failures of the same kind."""
-
-
-@dataclass
-class Tally:
-    """What an import did so far."""
-
-    added: int = 0
-    known: int = 0
-    read: int = 0
-    users: dict[str, int] = field(default_factory=dict)
-    kinds: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    skipped: int = 0
-    kept: list[Skipped] = field(default_factory=list)
-    notes: list[Skipped] = field(default_factory=list)
-    embedded: int = 0
-    seconds: float = 0.0
-
-    def skip(self, item: Skipped, keep_all: bool) -> None:
-        """Count what became no record."""
-        if item.is_note:
-            if keep_all or len(self.notes) < SHOWN:
-                self.notes.append(item)
-            return
-        self.skipped += 1
-        self.reasons[_DETAIL.sub("...", item.reason)] += 1
-        if keep_all or len(self.kept) < SHOWN:
-            self.kept.append(item)
 
 
 @command(
@@ -103,7 +69,10 @@ def import_(
                 note(f"Stopped after {tally.added:,} added, {tally.known:,} known. Run the same again to go on.")
             raise
     tally.seconds = time.perf_counter() - start
-    _report(tally, path, dry_run, json)
+    if json:
+        emit(document(tally, path, dry_run))
+    else:
+        report(tally, dry_run)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
@@ -163,31 +132,7 @@ def read_into(
 
 
 def _flush(store: Store | None, batch: list[Record], tally: Tally) -> None:
-    if store is not None:
-        done = store.add(batch, embed=False)
-        tally.added += done.added
-        tally.known += done.known
-    tally.read += len(batch)
-    tally.kinds.update(record.kind for record in batch)
-    for record in batch:
-        tally.users[record.user_id] = tally.users.get(record.user_id, 0) + 1
-
-
-def embed_users(store: Store, users: Iterable[str]) -> int:
-    """Embed what has no vector yet, under a progress bar; return how many records."""
-    if store.embedder is None:
-        return 0
-    names, done = list(users), 0
-    with progress() as bars:
-        bar = bars.add_task("embedding", total=None, about="")
-        for number, user in enumerate(names, 1):
-            about = f"{safe(user)} ({number} of {len(names)})" if len(names) > 1 else safe(user)
-
-            def at(completed: int, total: int, about: str = about) -> None:
-                bars.update(bar, completed=completed, total=total, about=about)
-
-            done += store.embed(user, at)
-    return done
+    tally.count(batch, None if store is None else store.add(batch, embed=False))
 
 
 def _restore(path: Path, user: str | None, dry_run: bool, no_embed: bool, json: bool) -> None:
@@ -229,69 +174,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         return dict(orjson.loads(archive.read("manifest.json")))
 
 
-def _report(tally: Tally, path: Path, dry_run: bool, json: bool) -> None:
-    if json:
-        emit(_document(tally, path, dry_run))
-        return
-    speed = tally.read / max(tally.seconds, 1e-9)
-    head = f"{tally.read:,} records read, nothing written (dry run)" if dry_run else (
-        f"{tally.added:,} added, {tally.known:,} known already"
-    )  # fmt: skip
-    embedded = f", {tally.embedded:,} embedded" if tally.embedded else ""
-    typer.echo(f"{head}{embedded}, {tally.skipped:,} skipped; {tally.seconds:.1f} s, {speed:,.0f} records a second")
-    who = ", ".join(f"{user} ({count:,})" for user, count in list(tally.users.items())[:5])
-    if tally.users:
-        typer.echo(safe(f"{len(tally.users):,} users: {who}{' ...' if len(tally.users) > 5 else ''}"))
-    for item in tally.notes[:SHOWN]:
-        note(f"{_place(item)}: {item.reason}")
-    if tally.skipped:
-        _show_skipped(tally)
-
-
-def _show_skipped(tally: Tally) -> None:
-    rows = table("skipped", "why", right=("skipped",))
-    for reason, count in tally.reasons.most_common(SHOWN):
-        rows.add_row(f"{count:,}", safe(reason))
-    console().print(rows)
-    for item in tally.kept[:SHOWN]:
-        typer.echo(safe(f"{_place(item)}: {item.reason}"))
-    if tally.skipped > SHOWN:
-        note(f"... and {tally.skipped - SHOWN:,} more; --skipped FILE writes them all")
-
-
-def _place(item: Skipped) -> str:
-    return item.file if item.line is None else f"{item.file}:{item.line}"
-
-
 def _line(item: Skipped) -> bytes:
     import orjson
 
     return orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _document(tally: Tally, path: Path, dry_run: bool) -> dict[str, Any]:
-    return {
-        "path": str(path), "dry_run": dry_run, "read": tally.read, "added": tally.added, "known": tally.known,
-        "embedded": tally.embedded, "users": tally.users, "kinds": dict(tally.kinds),
-        "skipped": {"count": tally.skipped, "reasons": dict(tally.reasons), "items": tally.kept},
-        "notes": tally.notes, "seconds": round(tally.seconds, 3),
-    }  # fmt: skip
-
-
-@command("embed", "idiolect embed ana", panel=DATA)
-def embed(
-    users: Annotated[
-        list[str] | None, typer.Argument(metavar="[USER]...", help="Whose; everybody's if left out.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Embed the records that have no vector yet: after --no-embed, an interruption or a change of embedder."""
-    with opened_store(embed=True) as store:
-        for user in users or ():
-            need_user(store, user)
-        done = embed_users(store, users or [info.id for info in all_users(store)])
-        disk = store.rows.size()
-    if json:
-        emit({"embedded": done, "bytes": disk})
-    else:
-        typer.echo(f"{done:,} records embedded; the store has {size(disk)}")

@@ -1,4 +1,4 @@
-"""Reading nothing, writing carefully: the TOML settings file as people and ``add-key`` edit it."""
+"""The TOML settings file, written so that what people put into it stays."""
 
 from __future__ import annotations
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from idiolect.cli.demo.stage import erase_all, farewell
-from idiolect.cli.importing import Tally, embed_users, read_into
+from idiolect.cli.embedding import embed_users
+from idiolect.cli.importing import read_into
 from idiolect.cli.output import console, emit, note, safe
+from idiolect.cli.tally import Tally
 from idiolect.errors import SourceError
 
 if TYPE_CHECKING:
