@@ -49,6 +49,7 @@ def test_the_trace_rebuilds_the_very_prompt_that_was_sent(app):
 
     app.store.add([say("ana", "I like tea.", 1e9, kind="profile")])
     app.fit("profile", ["ana"])
+    app.store.add([say("ana", "I like rice too.", 1e9, kind="profile")])
     answer = app.ask("tea or rice?", "ana", methods=["profile", "memory", "retrieval"])
     trace = app.trace(answer.trace_id)
     assert list(_rebuild(trace, leave_out=None)) == trace["messages"]

@@ -83,7 +83,7 @@ def test_the_best_that_fit_enter_in_reading_order_under_their_headers():
 def test_what_a_slot_leaves_unused_goes_to_the_next():
     small, large = (
         block(item("tiny", rid="t"), slot="one"),
-        block(*(item("y" * 19, rid=f"y{i}") for i in range(20)), slot="two"),
+        block(*(item(f"{i:019}", rid=f"y{i}") for i in range(20)), slot="two"),
     )
     alone = len(build(large, budget=100).used)
     after = build(small, large, budget=200).used
@@ -100,6 +100,12 @@ def test_the_budget_holds_whatever_it_is(budget):
     content = out.messages[-1]["content"]
     inside = content[len(OPEN) : content.index(CLOSE)] if OPEN in content else ""
     assert len(inside) <= budget + 1  # the line break after the opening mark
+
+
+def test_what_two_slots_say_is_said_once_in_the_first():
+    steady = block(item("- I keep bees."), slot="profile", stable=True)
+    out = build(block(item("I keep  bees."), item("I row.", rid="2"), item("I row.", rid="3"), slot="memory"), steady)
+    assert [(u.slot, u.text) for u in out.used] == [("s", "- I keep bees."), ("s", "I row.")]
 
 
 PLANTED = [

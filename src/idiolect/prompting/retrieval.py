@@ -26,7 +26,10 @@ class Retrieval:
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Offer the found records as a block."""
-        hits = user.search(call.query, self.k, kinds=self.kinds)
+        asked = " ".join(call.query.split()).casefold()
+        found = user.search(call.query, self.k, kinds=self.kinds)
+        # The same question asked before matches best of all and tells nothing.
+        hits = [hit for hit in found if " ".join(hit.record.output.split()).casefold() != asked]
         items = [self._item(hit) for hit in hits] + self._around(hits, user)
         return call.add(Block("retrieval", "From this person's own records:", tuple(items), self.share))
 

@@ -15,20 +15,25 @@ def line(item: Item) -> str:
     return " ".join(item.text.split()) + "\n"
 
 
-def fit(block: Block, budget: int, count: Callable[[str], int]) -> tuple[tuple[Item, ...], int]:
+def fit(block: Block, budget: int, count: Callable[[str], int], said: set[str]) -> tuple[tuple[Item, ...], int]:
     """Take a block's items in falling score while they fit; return them in reading order, and the tokens used.
 
-    A header is paid for once. An item that does not fit is passed over and the next is tried.
+    A header is paid for once. An item that does not fit is passed over and the next is tried. What is in ``said``
+    already is passed over too; what is taken is added to it.
     """
     used, headers = 0, set[str]()
     chosen: list[Item] = []
     for item in sorted(block.items, key=lambda item: -item.score):
+        words = line(item).strip(" -\n").casefold()
+        if words in said:
+            continue
         cost = count(line(item))
         if item.header and item.header not in headers:
             cost += count(item.header + "\n")
         if used + cost <= budget:
             used += cost
             headers.add(item.header)
+            said.add(words)
             chosen.append(item)
         elif budget - used < SMALLEST:
             break
@@ -38,13 +43,17 @@ def fit(block: Block, budget: int, count: Callable[[str], int]) -> tuple[tuple[I
 def share_out(
     blocks: Sequence[Block], budget: int, count: Callable[[str], int]
 ) -> list[tuple[Block, tuple[Item, ...]]]:
-    """Divide ``budget`` tokens among blocks by their shares; room that one leaves goes to the ones after it."""
+    """Divide ``budget`` tokens among blocks by their shares; room that one leaves goes to the ones after it.
+
+    What several blocks offer is said once, by the first.
+    """
     left, shares = budget, sum(block.share for block in blocks)
+    said = set[str]()
     out: list[tuple[Block, tuple[Item, ...]]] = []
     for block in blocks:
         title = count(f"\n{block.title}\n")
         allowance = int(left * block.share / shares) if shares > 0 else 0
-        items, used = fit(block, allowance - title, count)
+        items, used = fit(block, allowance - title, count, said)
         if items:
             left -= used + title
             out.append((block, items))
