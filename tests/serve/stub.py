@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -27,7 +28,7 @@ CHAT = {
     ],
     "usage": {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6},
 }
-TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Graz"}'}}
+
 RESPONSE = {
     "id": "resp_stub", "object": "response", "created_at": 1.0, "status": "completed", "error": None,
     "incomplete_details": None, "instructions": None, "metadata": {}, "model": "stub-1",
@@ -39,6 +40,31 @@ RESPONSE = {
 }  # fmt: skip
 MODEL = {"id": "stub-1", "object": "model", "created": 1, "owned_by": "stub"}
 VECTOR = [0.25, -0.5, 1.0]
+
+
+def filled(schema: dict[str, Any], text: str, name: str = "", defs: dict[str, Any] | None = None) -> Any:
+    """Return a value that satisfies a JSON schema; numbers and other scripts are taken from ``text``."""
+    defs = schema.get("$defs") or defs or {}
+    schema = defs.get(str(schema.get("$ref")).rsplit("/", 1)[-1], schema)
+    schema = (schema.get("anyOf") or schema.get("allOf") or [schema])[0] | {"enum": schema.get("enum")}
+    if schema["enum"]:
+        return schema["enum"][0]
+    kind = schema.get("type")
+    if kind == "object" or "properties" in schema:
+        return {key: filled(value, text, key, defs) for key, value in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [filled(schema.get("items", {}), text, name, defs)]
+    if kind in ("integer", "number"):
+        return int((re.findall(r"\d+", text) or ["7"])[-1])
+    other = re.findall(r"[^\x00-\x7f]+", text)
+    return kind == "boolean" or {"city": "Graz"}.get(name) or (other or [f"some {name}"])[-1]
+
+
+def tool_call(tools: list[dict[str, Any]], text: str) -> dict[str, Any]:
+    """Return a call of the first tool with arguments that satisfy its schema."""
+    function = tools[0]["function"]
+    arguments = json.dumps(filled(function.get("parameters") or {}, text))
+    return {"id": "call_1", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
 @dataclass
@@ -124,7 +150,7 @@ class Stub:
     def _other(self, method: str, path: str) -> Any:
         name, _, rest = path.partition("/")
         if method == "DELETE":
-            return {"id": rest, "object": f"{name}.deleted", "deleted": True}
+            return {"id": rest, "object": "chat.completion.deleted" if name == "chat" else name, "deleted": True}
         if name == "models":
             return MODEL if rest else {"object": "list", "data": [MODEL]}
         if rest == "compact":
@@ -149,10 +175,15 @@ class Stub:
         if "teapot" in str(last.get("content")):
             error = {"error": {"message": "no coffee", "type": "teapot", "param": None, "code": "418"}}
             return self._json(error, 418, {"x-request-id": "req_7"})
+        said, wanted = str(last.get("content")), body.get("response_format") or {}
         if last.get("role") == "tool":
             text, calls = f"the tool said {last['content']}", []
         elif body.get("tools") and body.get("tool_choice") != "none":
-            text, calls = "", [TOOL_CALL]
+            text, calls = "", [tool_call(body["tools"], said)]
+        elif wanted.get("type") == "json_schema":
+            text, calls = json.dumps(filled(wanted["json_schema"]["schema"], said)), []
+        elif wanted.get("type") == "json_object":
+            text, calls = '{"setup": "some setup", "punchline": "some punchline"}', []
         else:
             text, calls = "stub says hello", []
         if body.get("stream"):
@@ -211,7 +242,10 @@ class Stub:
         whole = b""
         for event in events:
             piece = event + b"\n\n"
-            await response.write(piece)
+            try:
+                await response.write(piece)
+            except ConnectionError:
+                return response  # whoever asked has gone
             whole += piece
             if self.pause:
                 await asyncio.sleep(self.pause)

@@ -179,6 +179,8 @@ def test_several_choices_stop_and_limits(client):
     assert body["usage"]["completion_tokens"] == 12
     chunks = events(client.post("/v1/chat/completions", json={**ASK, "n": 2, "max_tokens": 3, "stream": True}))
     assert {chunk["choices"][0]["index"] for chunk in chunks} == {0, 1}
+    for seed in (-(2**63), -1, 2**63 - 1):
+        assert client.post("/v1/chat/completions", json={**ASK, "seed": seed, "temperature": 1}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,7 @@ def test_several_choices_stop_and_limits(client):
         ({"top_p": "x"}, "'top_p'"),
         ({"max_tokens": -1}, "'max_tokens'"),
         ({"n": 0}, "'n'"),
+        ({"seed": 1.5}, "'seed'"),
         ({"n": 1000}, "'n'"),
         ({"stop": [1]}, "'stop'"),
         ({"user": "x" * 600}, "512"),

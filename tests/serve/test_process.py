@@ -20,7 +20,8 @@ pytestmark = pytest.mark.process
 openai = pytest.importorskip("openai")
 
 USER = [{"role": "user", "content": "What do I drink at breakfast?"}]
-WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
 
 
 def client_of(server, key="unused"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from idiolect.errors import InputError
@@ -65,12 +66,14 @@ def check(body: Mapping[str, Any]) -> Call:
     for name in ("max_tokens", "max_completion_tokens"):
         _check_whole(body, name, 0)
     _check_whole(body, "n", 1)
+    _check_whole(body, "seed", -(1 << 63))
     if (body.get("n") or 1) > MAX_CHOICES:
         raise InputError(f"'n' is at most {MAX_CHOICES} here")
     stop = body.get("stop")
     if stop is not None and not isinstance(stop, str) and not _texts(stop):
         raise InputError("'stop' must be text or a list of texts")
-    return call
+    seed = call.sampling.seed  # OpenAI's are 64 bits with a sign, a local model's 31
+    return call if seed is None else replace(call, sampling=replace(call.sampling, seed=seed & 0x7FFFFFFF))
 
 
 def _check_message(message: Mapping[str, Any]) -> None:
