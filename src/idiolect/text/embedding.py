@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import threading
 from collections import OrderedDict
@@ -104,8 +105,7 @@ class OnnxEmbedder(_Cached):
             return self._loaded
 
     def _open(self) -> tuple[Any, Any, list[str], int]:
-        import onnxruntime
-
+        onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = self._threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -183,6 +183,18 @@ def read_vectors(path: Path) -> Floats:
             return np.memmap(path, kind, "r", start, (rows, columns))
         except (struct.error, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} is not a safetensors file with one matrix of vectors") from error
+
+
+def _onnxruntime() -> Any:
+    """Import onnxruntime with its reporting to the vendor off.
+
+    Official builds since 1.29 write a device id and upload events unless this variable is set before the import.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def _unit(vectors: Floats) -> Floats:
