@@ -23,7 +23,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 docs: $(VENV)/.dev
-	$(BIN)/python -m idiolect.reference --write
+	$(BIN)/python -m idiolect.cli.reference docs
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -14,7 +14,7 @@ LAYERS = (
     {"types"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
     {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"pipeline"}, {"evidence"},
-    {"bench", "trust", "scale", "demo", "reference"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
+    {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
 METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 import typer.main
 
+from idiolect import registry
 from idiolect.cli import load
-from idiolect.cli.reference import reference
+from idiolect.cli.reference import documents
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def commands(command: Any = None, path: str = "idiolect") -> Iterator[tuple[str, Any]]:
@@ -20,8 +22,16 @@ def commands(command: Any = None, path: str = "idiolect") -> Iterator[tuple[str,
         yield from commands(inner, f"{path} {name}")
 
 
-def test_docs_are_current() -> None:
-    assert DOCS.read_text("utf-8") == reference(), "run: python -m idiolect.cli.reference > docs/cli.md"
+@pytest.mark.parametrize("name", ["cli.md", "methods.md"])
+def test_docs_are_current(name: str) -> None:
+    assert (DOCS / name).read_text("utf-8") == documents()[name], "run: make docs"
+
+
+def test_every_registered_method_has_its_row() -> None:
+    text = (DOCS / "methods.md").read_text("utf-8")
+    for entry in registry.methods:
+        assert f"`{entry.name}`" in text
+        assert all(f"`{field.name}`" in text for field in dataclasses.fields(entry.make))
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,21 @@
-"""``docs/cli.md``, written from the application itself: ``python -m idiolect.cli.reference > docs/cli.md``."""
+"""The generated documentation: ``python -m idiolect.cli.reference docs`` writes ``cli.md`` and ``methods.md``."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer.main
 
 from idiolect.cli import load
+from idiolect.cli.registry_reference import registry_reference
 
 _HEAD = """# Command line
 
-Written by `python -m idiolect.cli.reference > docs/cli.md`; a test keeps it true.
+Written from the application by `make docs`; a test keeps it true.
 
 Results go to stdout, progress and notes to stderr; with `--json` stdout holds one JSON document, or JSON Lines where
 the help says so. Exit codes: 0 done, 1 an error (one line on stderr; `--debug` shows the traceback), 2 a wrong command
@@ -72,5 +75,11 @@ def _text(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+def documents() -> dict[str, str]:
+    """Return the generated files by name."""
+    return {"cli.md": reference(), "methods.md": registry_reference()}
+
+
 if __name__ == "__main__":
-    typer.echo(reference(), nl=False)
+    for name, text in documents().items():
+        (Path(sys.argv[1]) / name).write_text(text, "utf-8")

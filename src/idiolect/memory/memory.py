@@ -15,7 +15,9 @@ class Memory:
     """Keep what users say about themselves, and show the memories that bear on the question."""
 
     k: int = 12
+    """Candidates; how many of them enter is decided by the token budget."""
     share: float = 1.5
+    """Part of the token budget relative to the other slots."""
     keep_turns: bool = True
     """Also keep each exchange as a dialogue record."""
 

@@ -41,8 +41,11 @@ class Profile:
     task: str = "general"
     """What the summary is for: 'general', or a sentence on what will be asked of it."""
     write: Literal["extract", "model"] = "extract"
+    """``extract`` counts and quotes without a model; ``model`` lets the language model write."""
     claims: int = 12
+    """At most so many statements."""
     share: float = 1.0
+    """Part of the token budget relative to the other slots."""
     refresh: int = 20
     """Write it anew once so many records have come since."""
     model_tokens: int = 2000

@@ -21,8 +21,11 @@ class Retrieval:
     neighbours: int = 0
     """Also offer so many turns before and after each of the best five."""
     input_chars: int = 300
+    """Cut what stood before the user at so many characters."""
     output_chars: int = 1500
+    """Cut what the user said at so many characters."""
     kinds: tuple[Kind, ...] = ("relation", "dialogue", "content", "interaction", "preference")
+    """Which kinds of record are looked through; what users say of themselves is the method ``memory``'s."""
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Offer the found records as a block."""

@@ -1,0 +1,82 @@
+"""``docs/methods.md``, written from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from idiolect import registry
+from idiolect.cli.fields import Field, fields
+
+_HEAD = """# Methods, backends and import formats
+
+Written from the registry by `make docs`; a test keeps it true.
+"""
+
+
+def registry_reference() -> str:
+    """Return the whole text: a table of each registry, then the settings of each entry."""
+    return "\n".join([_HEAD, *_methods(), *_backends(), *_sources()])
+
+
+def _methods() -> Iterator[str]:
+    own = [entry for entry in registry.methods if str(entry.make.__module__).startswith("idiolect.")]
+    yield "## Methods\n"
+    yield "| method | level | source | needs | learns offline | learns from turns | what it does |"
+    yield "|---|---|---|---|---|---|---|"
+    for entry in own:
+        needs = ", ".join(entry.info["needs"]) or "messages"
+        marks = ["yes" if hasattr(entry.make, name) else "" for name in ("fit", "observe")]
+        row = [
+            f"[`{entry.name}`](#{entry.name})",
+            entry.info["level"],
+            entry.info["paper"],
+            needs,
+            *marks,
+            entry.summary,
+        ]
+        yield _row(row)
+    yield ""
+    for entry in own:
+        yield f"### {entry.name}\n\n{entry.summary}\n"
+        yield from _settings(entry)
+
+
+def _backends() -> Iterator[str]:
+    yield "## Backends\n"
+    yield "| backend | can also do | extra | what it is |\n|---|---|---|---|"
+    for entry in registry.backends:
+        extra = f"`idiolect[{entry.info['extra']}]`" if entry.info["extra"] else ""
+        yield _row([f"`{entry.name}`", ", ".join(sorted(entry.info["supports"])), extra, entry.summary])
+    yield ""
+    for entry in registry.backends:
+        yield f"### Settings of {entry.name}\n"
+        yield from _settings(entry)
+
+
+def _sources() -> Iterator[str]:
+    yield "## Import formats\n"
+    yield "| format | reads | settings |\n|---|---|---|"
+    for entry in registry.sources:
+        names = ", ".join(f"`{field.name}`" for field in fields(cast("type", entry.make)))
+        yield _row([f"`{entry.name}`", entry.info["files"], names])
+    yield "\nMore on each: [data_format.md](data_format.md)."
+
+
+def _settings(entry: Any) -> Iterator[str]:
+    found = list(fields(cast("type", entry.make)))
+    if not found:
+        yield "No settings.\n"
+        return
+    yield "| setting | type | default | |\n|---|---|---|---|"
+    for field in found:
+        yield _row([f"`{field.name}`", f"`{field.type}`", f"`{_default(field)}`", field.about])
+    yield ""
+
+
+def _default(field: Field) -> str:
+    return ", ".join(map(str, field.default)) if isinstance(field.default, tuple) else repr(field.default)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
