@@ -9,6 +9,7 @@ Nothing but the base address and the user's id differs from talking to any other
 from __future__ import annotations
 
 import os
+import time
 
 from openai import OpenAI
 
@@ -22,4 +23,7 @@ for text in ("I am a vegetarian and I love saffron.", "Suggest one dish for toni
         max_tokens=60,
     )
     print(f"> {text}\n{answer.parse().choices[0].message.content}")
-    print(f"  personalized: {answer.headers.get('x-idiolect-personalized')}, trace: {answer.headers.get('x-idiolect-trace')}\n")
+    time.sleep(1)  # what is told is kept after the answer, off the critical path
+    print(
+        f"  personalized: {answer.headers.get('x-idiolect-personalized')}, trace: {answer.headers.get('x-idiolect-trace')}\n"
+    )
