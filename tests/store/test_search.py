@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers import HashEmbedder, open_store, say, words
-from idiolect.store.cells import index_text
-from idiolect.store.search import DENSE, HYBRID, LEXICAL, Ranker
+from idiolect.store.search import DENSE, HYBRID, LEXICAL, Ranker, _floor
 from idiolect.store.view import StoredUser
-from idiolect.text.terms import speaker_hash, terms
+from plain import plain_search
 
 
-def plain_search(records, query, embedder, ranker: Ranker, k, now=math.inf):
-    """Score every record with loops, in double precision."""
-    rows = [r for r in records if r.time < now]
-    docs = [terms(index_text(r)) for r in rows]
-    sessions: dict[str, list[int]] = {}
-    for i in sorted(range(len(rows)), key=lambda i: rows[i].time):
-        sessions.setdefault(rows[i].meta.get("session") or f"solo {i}", []).append(i)
-    where = {i: (name, at) for name, members in sessions.items() for at, i in enumerate(members)}
-
-    def window(i, kernel):
-        name, at = where[i]
-        for d in range(-len(kernel), len(kernel) + 1):
-            if 0 <= at + d < len(sessions[name]):
-                yield sessions[name][at + d], 1.0 if d == 0 else kernel[abs(d) - 1]
-
-    def tf(i, term):
-        return sum(w * docs[j].count(term) for j, w in window(i, ranker.words))
-
-    lengths = [sum(w * len(docs[j]) for j, w in window(i, ranker.words)) for i in range(len(rows))]
-    mean = sum(lengths) / len(rows)
-    total = np.zeros(len(rows))
-    for term in terms(query) if ranker.lexical else ():
-        f = [tf(i, term) for i in range(len(rows))]
-        df = sum(x > 0 for x in f)
-        if not df:
-            continue
-        idf = math.log(1 + (len(rows) - df + 0.5) / (df + 0.5))
-        for i, x in enumerate(f):
-            damp = ranker.k1 * (1 - ranker.b + ranker.b * lengths[i] / mean)
-            total[i] += ranker.lexical * idf * (ranker.k1 + 1) * x / (x + damp)
-    if embedder is not None and ranker.dense:
-        vectors = embedder.embed([index_text(r) for r in rows]).astype(np.float64)
-        cosine = vectors @ embedder.embed([query])[0].astype(np.float64)
-        for i in range(len(rows)):
-            pairs = list(window(i, ranker.vectors))
-            total[i] += ranker.dense * sum(w * cosine[j] for j, w in pairs) / sum(w for _, w in pairs)
-    speakers = {r.meta.get("speaker", "") for r in rows}
-    named = {s for s in speakers if s and speaker_hash(s) in {speaker_hash(w) for w in query.split()}}
-    if ranker.speaker and named and len(named) < len(speakers):
-        total += [ranker.speaker * (r.meta.get("speaker") in named) for r in rows]
-    newest = now if math.isfinite(now) else max(r.time for r in rows)
-    total += [ranker.recency * 2 ** (-(newest - r.time) / ranker.half_life) for r in rows]
-    best = {name: max(total[i] for i in members) for name, members in sessions.items()}
-    score = total + [ranker.session * best[where[i][0]] for i in range(len(rows))]
-    order = sorted(range(len(rows)), key=lambda i: -score[i])[:k]
-    return [rows[i].id for i in order], [score[i] for i in order]
+@pytest.fixture(params=[10_000, 0], ids=["short", "long"])
+def form(request, monkeypatch):
+    """Both forms in which vectors are held: floats for a short history, two integer planes for a long one."""
+    monkeypatch.setattr("idiolect.store.store.SHORT", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +47,7 @@ def corpus(tmp_path_factory):
 
 @pytest.mark.parametrize("ranker", [HYBRID, LEXICAL, DENSE], ids=["hybrid", "lexical", "dense"])
 @pytest.mark.parametrize("now", [math.inf, 1e9 + 3600 * 333])
-def test_the_fast_search_equals_the_plain_one(corpus, ranker, now):
+def test_the_fast_search_equals_the_plain_one(corpus, form, ranker, now):
     store, records, embedder = corpus
     for query in ("w1 w2 w3", "ann w9 w11 w11", "w77", "bob", "zzz nothing known", "w5 w6 w7 w8 w10 w12 w13 w14"):
         found = StoredUser(store, "ana", now=now).search(query, 15, ranker=ranker)
@@ -97,7 +57,7 @@ def test_the_fast_search_equals_the_plain_one(corpus, ranker, now):
             assert [h.record.id for h in found] == ids
 
 
-def test_recall_of_dense_search_is_one_even_where_the_coarse_plane_cannot_tell(tmp_path):
+def test_recall_of_dense_search_is_one_even_where_the_coarse_plane_cannot_tell(tmp_path, form):
     rng = np.random.default_rng(1)
     centre = rng.normal(size=48)
     crowd = (centre + 0.02 * rng.normal(size=(900, 48))).astype(np.float32)  # far closer than int8 can resolve
@@ -117,7 +77,7 @@ def test_recall_of_dense_search_is_one_even_where_the_coarse_plane_cannot_tell(t
     assert wrong == 0
 
 
-def test_more_asked_for_than_there_is(corpus):
+def test_more_asked_for_than_there_is(corpus, form):
     store, records, _ = corpus
     assert len(StoredUser(store, "ana").search("w1", 10_000)) == len(records)
     assert StoredUser(store, "ana").search("w1", 0) == []
@@ -130,3 +90,45 @@ def test_a_date_in_the_question_counts(tmp_path):
     user = StoredUser(store, "ana")
     assert user.search("what did I do in May 2023 at the market", 1)[0].record.time == may
     assert user.search("the market on 8 June", 1)[0].record.time == june
+
+
+@pytest.mark.parametrize("ranker", [HYBRID, LEXICAL, DENSE], ids=["hybrid", "lexical", "dense"])
+def test_of_equal_records_the_older_comes_first(tmp_path, form, ranker):
+    store = open_store(tmp_path, HashEmbedder())
+    plain = Ranker(**{**dataclasses.asdict(ranker), "recency": 0.0})
+    store.add([say("ana", f"the same {i % 3}", float(i)) for i in range(300)])
+    found = StoredUser(store, "ana").search("same 1", 100, ranker=plain)
+    assert [h.record.time for h in found] == [float(i) for i in range(300) if i % 3 == 1]
+
+
+def test_the_score_is_the_sum_of_its_parts(corpus, form):
+    store, _, _ = corpus
+    for hit in StoredUser(store, "ana").search("ann w9 w11 in 2001", 20):
+        assert hit.score == pytest.approx(sum(hit.parts.values()), abs=1e-3)
+
+
+def test_a_query_with_kinds_does_not_change_one_without(tmp_path, form):
+    store = open_store(tmp_path, HashEmbedder())
+    kinds = ("dialogue", "profile", "content")
+    store.add([say("ana", f"tea {i}", float(i), f"s{i // 4}", kind=kinds[i % 3]) for i in range(60)])
+    user = StoredUser(store, "ana")
+    everything = user.search("tea 7", 60)
+    some = user.search("tea 7", 60, kinds=("dialogue", "content"))
+    assert len(some) == 40
+    assert {h.record.kind for h in some} == {"dialogue", "content"}
+    assert user.search("tea 7", 60) == everything
+    assert user.search("tea 7", 60, kinds=kinds) == everything
+    assert user.search("tea 7", 60, kinds=("dialogue", "content")) == some
+
+
+def test_a_far_future_and_a_far_past_now(corpus, form):
+    store, _, _ = corpus
+    late = StoredUser(store, "ana", now=1e12).search("w1 w2", 5)
+    assert [h.record.id for h in late] == [h.record.id for h in StoredUser(store, "ana").search("w1 w2", 5)]
+    assert StoredUser(store, "ana", now=-1e12).search("w1 w2", 5) == []
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=400), st.integers(1, 12))
+def test_at_least_k_values_reach_the_floor(values, k):
+    array = np.array(values, np.float32)
+    assert np.count_nonzero(array >= _floor(array, k)) >= min(k, len(values))

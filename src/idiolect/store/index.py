@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from idiolect.store.packing import pack, unpack
-from idiolect.text.planes import Planes
+from idiolect.text.planes import Matrix, Planes
 from idiolect.text.postings import Postings
 from idiolect.types import KINDS
 
@@ -27,6 +29,9 @@ GAP = 2
 
 DEAD = 255
 """Kind code of a deleted record."""
+
+_FEW = 64  # new rows are put in their places one by one up to so many, else all are sorted again
+_NBYTES_A_ROW = 80  # the layout, and what searches remember of it
 
 Floats = npt.NDArray[np.float32]
 
@@ -153,16 +158,20 @@ class Growing:
     __slots__ = ("_data", "n")
 
     def __init__(self, width: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        self._data = np.zeros((0, *width), dtype)
+        self._data = np.empty((0, *width), dtype)
         self.n = 0
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows in all, and for some more to come."""
+        if rows > len(self._data):
+            grown = np.empty((rows + rows // 8, *self._data.shape[1:]), self._data.dtype)
+            grown[: self.n] = self._data[: self.n]
+            self._data = grown
 
     def extend(self, rows: npt.NDArray[Any]) -> None:
         """Append rows."""
         need = self.n + len(rows)
-        if need > len(self._data):
-            grown = np.zeros((max(need, len(self._data) * 3 // 2), *self._data.shape[1:]), self._data.dtype)
-            grown[: self.n] = self._data[: self.n]
-            self._data = grown
+        self.reserve(need)
         self._data[self.n : need] = rows
         self.n = need
 
@@ -181,35 +190,112 @@ class Growing:
 class Layout:
     """The rows in conversation order, with gaps, so that a window over neighbours is a plain shift.
 
-    ``order`` [n] lists the rows session by session, by time within one; rows without a session come last. ``place``
-    [n] is where ``order``'s entries stand among ``size`` positions: ``GAP`` empty ones lie between sessions and none
-    between the rows without a session, which start at ``solo`` (a position) and at ``joined`` (an entry of ``order``).
-    ``starts`` are the first entries of the sessions, ``rank`` [joined] the session number of each entry.
+    ``order`` [n] lists the rows session by session, by time within one; rows without a session come last.
+    ``place_of_row`` [n] is where a row stands among ``size`` positions: ``GAP`` empty ones lie around every session,
+    none between the rows without a session, which begin at position ``solo``, entry ``joined`` of ``order``.
+    ``starts`` [sessions + 1] are the sessions' first positions, then ``solo``; ``session_at`` [solo] is the number of
+    the session that a position, or the one before its gap, belongs to. ``row_at`` [size] is the row, 0 in a gap.
     """
 
     order: npt.NDArray[np.intp]
-    place: npt.NDArray[np.intp]
     place_of_row: npt.NDArray[np.intp]
+    row_at: npt.NDArray[np.intp]
     size: int
     solo: int
     joined: int
     starts: npt.NDArray[np.intp]
-    rank: npt.NDArray[np.intp]
+    session_at: npt.NDArray[np.intp]
 
     @staticmethod
     def of(session: npt.NDArray[np.int64], time: npt.NDArray[np.float64]) -> Layout:
         """Lay out rows by session and time."""
-        order = np.lexsort((time, session, session == 0))
-        sorted_session = session[order]
-        joined = int(np.count_nonzero(sorted_session))
-        head = sorted_session[:joined]
-        new = np.concatenate([[True], head[1:] != head[:-1]]) if joined else np.zeros(0, bool)
-        rank = np.cumsum(new) - 1
-        solo = joined + GAP * (int(rank[-1]) + 2) if joined else GAP
-        place = np.concatenate([np.arange(joined) + GAP * (rank + 1), solo + np.arange(len(order) - joined)])
-        place_of_row = np.empty(len(order), np.intp)
+        return Layout._of(np.lexsort((time, session, session == 0)), session)
+
+    def grown(self, session: npt.NDArray[np.int64], time: npt.NDArray[np.float64]) -> Layout:
+        """Lay out the same rows and the ones that came after them; equal to :meth:`of`."""
+        old = len(self.order)
+        if not 0 < len(session) - old <= _FEW:
+            return self if len(session) == old else Layout.of(session, time)
+        added = old + np.lexsort((time[old:], session[old:], session[old:] == 0))
+        at = [self._entry(session, time, int(row)) for row in added]
+        return Layout._of(np.insert(self.order, at, added), session)
+
+    def _entry(self, session: npt.NDArray[np.int64], time: npt.NDArray[np.float64], row: int) -> int:
+        """Return which entry of ``order`` a newer row comes before."""
+        if session[row]:
+            first, stop = self._span(session, int(session[row]))
+        else:
+            first, stop = self.joined, len(self.order)
+        return first + int(np.searchsorted(time[self.order[first:stop]], time[row], "right"))
+
+    def _span(self, session: npt.NDArray[np.int64], wanted: int) -> tuple[int, int]:
+        """Return the entries of a session, empty where it would come if it is not there."""
+        number = int(np.searchsorted(session[self.row_at[self.starts[:-1]]], wanted))
+        first = int(self.starts[number]) - GAP * (number + 1)
+        if number + 1 == len(self.starts) or session[self.row_at[self.starts[number]]] != wanted:
+            return first, first
+        return first, int(self.starts[number + 1]) - GAP * (number + 2)
+
+    @staticmethod
+    def _of(order: npt.NDArray[np.intp], session: npt.NDArray[np.int64]) -> Layout:
+        in_order = session[order]
+        joined = int(np.count_nonzero(in_order))
+        new = np.empty(joined, np.bool_)
+        new[:1] = True
+        np.not_equal(in_order[1:joined], in_order[: max(0, joined - 1)], out=new[1:])
+        number = np.cumsum(new)  # from 1
+        heads = np.flatnonzero(new)
+        solo = joined + GAP * (len(heads) + 1)
+        starts = np.empty(len(heads) + 1, np.intp)
+        starts[:-1] = heads + GAP * number[heads]
+        starts[-1] = solo
+        place = np.arange(len(order))
+        place[:joined] += GAP * number
+        place[joined:] += solo - joined
+        size = solo + len(order) - joined
+        place_of_row, row_at = np.empty(len(order), np.intp), np.zeros(size, np.intp)
         place_of_row[order] = place
-        return Layout(order, place, place_of_row, solo + len(order) - joined, solo, joined, np.flatnonzero(new), rank)
+        row_at[place] = order
+        session_at = np.zeros(solo, np.intp)
+        session_at[GAP:] = np.repeat(np.arange(len(heads)), starts[1:] - starts[:-1])
+        return Layout(order, place_of_row, row_at, size, solo, joined, starts, session_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a few numbers say about all rows."""
+
+    oldest: float = np.inf
+    newest: float = -np.inf
+    dead: int = 0
+    speakers: frozenset[int] = frozenset()
+    kinds: frozenset[int] = frozenset()
+
+    @property
+    def years(self) -> range:
+        """The last 50 calendar years that have a row."""
+        return range(_year(self.oldest), _year(self.newest) + 1)[-50:]
+
+    def plus(self, segment: Segment) -> Summary:
+        """Return the summary with a segment's rows."""
+        if not segment.n:
+            return self
+        counts = np.bincount(segment.kind, minlength=DEAD + 1)
+        return Summary(
+            min(self.oldest, float(segment.time.min())),
+            max(self.newest, float(segment.time.max())),
+            self.dead + int(counts[DEAD]),
+            self.speakers.union(segment.speaker.tolist()),
+            self.kinds.union(np.flatnonzero(counts).tolist()),
+        )
+
+
+@lru_cache(maxsize=1024)
+def _year(time: float) -> int:
+    try:
+        return datetime.fromtimestamp(time, UTC).year
+    except (ValueError, OverflowError):
+        return 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +309,8 @@ class Snapshot:
     layout: Layout
     postings: tuple[Postings, ...]
     lengths: npt.NDArray[np.uint32]  # [n] terms
-    planes: Planes | None
-    speakers: frozenset[int]
-    oldest: float
-    newest: float
-    dead: int
+    vectors: Planes | Matrix | None
+    summary: Summary
     memo: dict[Any, Any] = field(default_factory=dict)
     """What a search worked out that depends on the rows alone."""
 
@@ -236,13 +319,19 @@ class Snapshot:
         """Number of rows, deleted ones included."""
         return len(self.time)
 
+    @property
+    def newest(self) -> float:
+        """Time of the newest row; minus infinity for none."""
+        return self.summary.newest
+
     def visible(self, now: float, kinds: Sequence[str] = ()) -> npt.NDArray[np.bool_] | None:
         """Return which rows a query at ``now`` may see; ``None`` means all."""
-        if not self.dead and not kinds and now > self.newest:
+        codes = [KINDS.index(kind) for kind in kinds]
+        if not self.summary.dead and now > self.newest and (not codes or self.summary.kinds.issubset(codes)):
             return None
         mask: npt.NDArray[np.bool_] = (self.time < now) & (self.kind != DEAD)
-        if kinds:
-            mask &= np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
+        if codes:
+            mask &= np.isin(self.kind, codes)
         return mask
 
     def neighbours(self, row: int, before: int, after: int) -> list[int]:
@@ -251,17 +340,17 @@ class Snapshot:
         at = int(layout.place_of_row[row])
         if at >= layout.solo:
             return [row]
-        entry = at - GAP * (int(layout.rank[np.searchsorted(layout.place[: layout.joined], at)]) + 1)
-        rank = layout.rank[entry]
-        span = range(max(0, entry - before), min(layout.joined, entry + after + 1))
-        return [int(layout.order[e]) for e in span if layout.rank[e] == rank]
+        number = int(layout.session_at[at])
+        first, stop = int(layout.starts[number]), int(layout.starts[number + 1]) - GAP
+        rows: list[int] = layout.row_at[max(first, at - before) : min(stop, at + after + 1)].tolist()
+        return rows
 
 
 class UserIndex:
     """The growing index of one user, with the user row's counters it stands for."""
 
-    def __init__(self, epoch: int, dim: int) -> None:
-        self.epoch, self.dim = epoch, dim
+    def __init__(self, epoch: int, dim: int, *, short: bool = False) -> None:
+        self.epoch, self.dim, self.short = epoch, dim, short
         self.lock = threading.Lock()
         self._columns = {
             "time": Growing((), np.float64),
@@ -269,55 +358,82 @@ class UserIndex:
             "speaker": Growing((), np.int64),
             "kind": Growing((), np.uint8),
         }
-        self._vectors = (
-            (Growing((dim,), np.int8), Growing((dim,), np.int16), Growing((), np.float32), Growing((), np.float32))
-            if dim
-            else None
-        )
+        self._lengths = Growing((), np.uint32)
+        self._vectors = self._vector_columns() if dim else ()
         self._segments: list[Postings] = []
+        self._summary = Summary()
+        self._layout: Layout | None = None
         self._snapshot: Snapshot | None = None
+
+    def _vector_columns(self) -> tuple[Growing, ...]:
+        if self.short:
+            return Growing((self.dim,), np.float32), Growing((), np.bool_)
+        planes = Growing((self.dim,), np.int8), Growing((self.dim,), np.int16)
+        return *planes, Growing((), np.float32), Growing((), np.float32)
 
     @property
     def n(self) -> int:
         """Rows so far."""
-        return self._columns["time"].n
+        return self._lengths.n
 
     @property
     def nbytes(self) -> int:
         """Memory held, roughly."""
         postings = sum(p.vocab.nbytes + p.starts.nbytes + p.docs.nbytes + p.counts.nbytes for p in self._segments)
-        vectors = sum(g.nbytes for g in self._vectors) if self._vectors else 0
-        return postings + vectors + sum(c.nbytes for c in self._columns.values()) + 16 * self.n
+        columns = sum(column.nbytes for column in (*self._columns.values(), *self._vectors))
+        return postings + columns + _NBYTES_A_ROW * self.n
 
-    def extend(self, segments: Iterable[Segment]) -> None:
-        """Append segments; the caller holds ``lock``."""
-        new = list(segments)
-        if not new:
-            return
-        for segment in new:
-            for name, column in self._columns.items():
-                column.extend(getattr(segment, name))
-            if self._vectors:
-                planes = segment.planes or Planes.missing(segment.n, self.dim)
-                arrays: list[npt.NDArray[Any]] = [planes.hi, planes.lo, planes.scale, planes.error]
-                for column, rows in zip(self._vectors, arrays, strict=True):
-                    column.extend(rows)
-        self._segments.append(Postings.concat([s.postings for s in new]))
-        # Geometric merging: a handful of postings segments whatever the number of appends.
+    def extend(self, segments: Iterable[Segment], total: int) -> None:
+        """Append segments, ``total`` rows in all when done; the caller holds ``lock``."""
+        for column in (*self._columns.values(), self._lengths, *self._vectors):
+            column.reserve(total)
+        postings: list[Postings] = []
+        try:
+            for segment in segments:
+                self._extend_columns(segment)
+                postings.append(segment.postings)
+        finally:  # a segment that cannot be read leaves the index short, not askew
+            self._snapshot = None
+            # The last one is often a short tail: kept apart, it costs no merging now.
+            for part in (postings[:-1], postings[-1:]):
+                if part:
+                    self._extend_postings(Postings.concat(part))
+
+    def _extend_columns(self, segment: Segment) -> None:
+        for name, column in self._columns.items():
+            column.extend(getattr(segment, name))
+        self._lengths.extend(segment.postings.lengths)
+        if self.dim:
+            planes = segment.planes or Planes.missing(segment.n, self.dim)
+            arrays: tuple[npt.NDArray[Any], ...] = planes.hi, planes.lo, planes.scale, planes.error
+            if self.short:
+                arrays = planes.decode(), planes.present
+            for column, rows in zip(self._vectors, arrays, strict=True):
+                column.extend(rows)
+        self._summary = self._summary.plus(segment)
+
+    def _extend_postings(self, new: Postings) -> None:
+        """Append with geometric merging: a handful of parts whatever the number of appends."""
+        self._segments.append(new)
         while len(self._segments) > 1 and self._segments[-2].n < 4 * self._segments[-1].n:
             tail = self._segments.pop()
             self._segments[-1] = Postings.concat([self._segments[-1], tail])
-        self._snapshot = None
 
     def snapshot(self) -> Snapshot:
         """Return the current rows as one consistent value; the caller holds ``lock``."""
         if self._snapshot is None:
             time, session, speaker, kind = (self._columns[c].view for c in ("time", "session", "speaker", "kind"))
-            planes = Planes(*(column.view for column in self._vectors)) if self._vectors else None
-            lengths = np.concatenate([np.zeros(0, np.uint32), *(p.lengths for p in self._segments)])
+            self._layout = Layout.of(session, time) if self._layout is None else self._layout.grown(session, time)
             self._snapshot = Snapshot(
-                time, session, speaker, kind, Layout.of(session, time),
-                tuple(self._segments), lengths, planes, frozenset(np.unique(speaker).tolist()),
-                float(time.min(initial=np.inf)), float(time.max(initial=-np.inf)), int((kind == DEAD).sum()),
+                time, session, speaker, kind, self._layout, tuple(self._segments), self._lengths.view,
+                self._view_vectors(), self._summary,
             )  # fmt: skip
         return self._snapshot
+
+    def _view_vectors(self) -> Planes | Matrix | None:
+        if not self.dim:
+            return None
+        if self.short:
+            rows, present = (column.view for column in self._vectors)
+            return Matrix(rows, present)
+        return Planes(*(column.view for column in self._vectors))

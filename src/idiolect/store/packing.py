@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -30,8 +31,7 @@ def unpack(data: bytes) -> dict[str, npt.NDArray[Any]]:
     at = 4 + size
     out: dict[str, npt.NDArray[Any]] = {}
     for name, dtype, shape in orjson.loads(data[4:at]):
-        count = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, at).reshape(shape)
+        array = np.frombuffer(data, dtype, math.prod(shape), at).reshape(shape)
         out[name] = array
         at += array.nbytes + -array.nbytes % _ALIGN
     return out

@@ -59,6 +59,9 @@ class Reader(Protocol):
     def cell(self, uid: int, plane: Plane, number: int) -> bytes | None:
         """Return one cell."""
 
+    def pick(self, uid: int, plane: Plane, numbers: Sequence[int]) -> dict[int, bytes]:
+        """Return some cells by number; those that do not exist are left out."""
+
     def find(self, uid: int, macs: Sequence[bytes]) -> dict[bytes, int]:
         """Return the item numbers of those keyed record hashes that are known."""
 

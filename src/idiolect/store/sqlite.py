@@ -8,13 +8,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 from idiolect.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 from idiolect.store.rows import MAX_NUMBER, Plane, UserRow
 
 BUSY_SECONDS = 30.0
+
+_AT_ONCE = 256  # parameters of one statement
+_COLUMNS = tuple(field.name for field in fields(UserRow))
+_values = attrgetter(*_COLUMNS)
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (  # 1
@@ -100,9 +105,7 @@ class _Transaction:
         self._db = db
 
     def user(self, uid: int) -> UserRow | None:
-        row = self._db.execute(
-            "SELECT uid, version, epoch, items, tail, live, artifacts, traces, about FROM user WHERE uid = ?", (uid,)
-        ).fetchone()
+        row = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM user WHERE uid = ?", (uid,)).fetchone()
         return None if row is None else UserRow(*row)
 
     def cells(self, uid: int, plane: Plane, start: int = 0, stop: int = MAX_NUMBER) -> list[tuple[int, bytes]]:
@@ -115,6 +118,14 @@ class _Transaction:
     def cell(self, uid: int, plane: Plane, number: int) -> bytes | None:
         row = self._db.execute("SELECT data FROM cell WHERE address = ?", (_address(uid, plane, number),)).fetchone()
         return None if row is None else row[0]
+
+    def pick(self, uid: int, plane: Plane, numbers: Sequence[int]) -> dict[int, bytes]:
+        found: list[tuple[int, bytes]] = []
+        for start in range(0, len(numbers), _AT_ONCE):
+            addresses = [_address(uid, plane, n) for n in numbers[start : start + _AT_ONCE]]
+            marks = ",".join("?" * len(addresses))
+            found += self._db.execute(f"SELECT address, data FROM cell WHERE address IN ({marks})", addresses)
+        return {address & (MAX_NUMBER - 1): data for address, data in found}
 
     def find(self, uid: int, macs: Sequence[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
@@ -130,7 +141,7 @@ class _Transaction:
         return None if row is None else (row[0], row[1])
 
     def put_user(self, row: UserRow) -> None:
-        self._db.execute("INSERT OR REPLACE INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", astuple(row))
+        self._db.execute("INSERT OR REPLACE INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _values(row))
 
     def put(self, uid: int, plane: Plane, cells: Iterable[tuple[int, bytes]]) -> None:
         self._db.executemany(

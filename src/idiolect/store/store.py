@@ -24,8 +24,13 @@ from idiolect.types import Artifact, Embedder, Floats, Record
 TAIL = 32
 """So many appended records wait one by one before they are packed into a chunk."""
 
+_ABOUTS = 4096  # opened facts about users that are remembered
+
 TRACES_KEPT = 1000
 BATCH = 2000
+
+SHORT = 4096
+"""Records up to which a user's vectors are held in memory as floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +60,38 @@ class IndexCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: OrderedDict[int, UserIndex] = OrderedDict()
+        self._sizes: dict[int, int] = {}
+        self._total = 0
         self._lock = threading.Lock()
 
     def get(self, uid: int, row: UserRow, dim: int) -> UserIndex:
         """Return the user's index; a new, empty one where the held one is of another epoch."""
         with self._lock:
-            index = self._held.get(uid)
-            if index is None or index.epoch != row.epoch or index.dim != dim:
-                index = self._held[uid] = UserIndex(row.epoch, dim)
+            index, short = self._held.get(uid), row.items <= SHORT
+            if index is None or (index.epoch, index.dim, index.short) != (row.epoch, dim, short):
+                index = self._held[uid] = UserIndex(row.epoch, dim, short=short)
             self._held.move_to_end(uid)
             return index
 
-    def trim(self) -> None:
-        """Let go of the least recently used; the last one stays whatever its size."""
+    def grew(self, uid: int, index: UserIndex) -> None:
+        """Count a user's index anew and let go of the least recently used; the last one stays whatever its size."""
         with self._lock:
-            total = sum(index.nbytes for index in self._held.values()) if len(self._held) < 4096 else self._limit + 1
-            while total > self._limit and len(self._held) > 1:
-                total -= self._held.popitem(last=False)[1].nbytes
+            if self._held.get(uid) is not index:
+                return
+            self._count(uid, index.nbytes)
+            while self._total > self._limit and len(self._held) > 1:
+                self._count(self._held.popitem(last=False)[0], 0)
+
+    def _count(self, uid: int, size: int) -> None:
+        self._total += size - self._sizes.pop(uid, 0)
+        if size:
+            self._sizes[uid] = size
 
     def drop(self, uid: int) -> None:
         """Forget one user."""
         with self._lock:
             self._held.pop(uid, None)
+            self._count(uid, 0)
 
 
 class Store:
@@ -85,6 +100,7 @@ class Store:
     def __init__(self, rows: Rows, keyring: Keyring, embedder: Embedder | None, cache_bytes: int) -> None:
         self.rows, self.keyring, self.embedder = rows, keyring, embedder
         self._cache = IndexCache(cache_bytes)
+        self._abouts: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
 
     @staticmethod
     def open(
@@ -250,9 +266,15 @@ class Store:
 
     # -- embedding ---------------------------------------------------------------------------------------------
 
-    def about(self, key: DataKey, row: UserRow) -> dict[str, Any]:
+    def about(self, key: DataKey, row: UserRow) -> Mapping[str, Any]:
         """Return the sealed facts about a user: id, groups, embedder, dim."""
-        return dict(orjson.loads(key.box.open(row.about, b"about|%d" % key.uid)))
+        sealed, about = self._abouts.get(key.uid, (b"", {}))
+        if sealed != row.about:
+            about = orjson.loads(key.box.open(row.about, b"about|%d" % key.uid))
+            if len(self._abouts) >= _ABOUTS:
+                self._abouts.clear()
+            self._abouts[key.uid] = row.about, about
+        return about
 
     def _with_about(self, key: DataKey, row: UserRow, **changes: Any) -> UserRow:
         about = {**self.about(key, row), **changes}
@@ -313,7 +335,7 @@ class Store:
             segment = self._chunk(tx, key, number, dim)
             missing = _missing_rows(segment)
             base = number * CHUNK
-            records = [self._record(tx, key, user_id, base + int(row)) for row in missing]
+            records = self.records(user_id, [base + row for row in missing], tx, key)
         if not records:
             return 0
         made = dict(zip(missing, self.embedder.embed([cells.index_text(r) for r in records]), strict=True))
@@ -344,35 +366,31 @@ class Store:
         dim = int(self.about(key, row)["dim"])
         index = self._cache.get(key.uid, row, dim)
         with index.lock:
-            if index.n < row.items:
-                index.extend(self._segments(tx, key, row, index.n, dim))
-                grown = True
-            else:
-                grown = False
+            grown = index.n < row.items
+            if grown:
+                index.extend(self._segments(tx, key, row, index.n, dim), row.items)
             snapshot = index.snapshot()
         if grown:
-            self._cache.trim()
+            self._cache.grew(key.uid, index)
         return snapshot
 
     def _segments(self, tx: Reader, key: DataKey, row: UserRow, start: int, dim: int) -> Iterator[Segment]:
         """Yield the index from row ``start`` on."""
-        for number in range(start // CHUNK, (row.tail + CHUNK - 1) // CHUNK):
-            segment = self._chunk(tx, key, number, dim)
-            base = number * CHUNK
-            if base + segment.n > start:
-                yield segment.part(max(0, start - base), segment.n)
+        for number in range(start // CHUNK, (row.tail + CHUNK - 1) // CHUNK if start < row.tail else 0):
+            segment, base = self._chunk(tx, key, number, dim), number * CHUNK
+            yield segment.part(max(0, start - base), segment.n)
         if row.items > max(start, row.tail):
             yield Segment.build(self._tail(tx, key, max(start, row.tail), row.items), dim)
 
-    def _record(self, tx: Reader, key: DataKey, user_id: str, number: int) -> Record:
-        data = tx.cell(key.uid, Plane.ITEM, number)
-        if data is None:
-            raise NotFound(f"record number {number} of user {user_id!r} is gone")
-        return cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, number)), user_id)
-
     def records(self, user_id: str, numbers: Iterable[int], tx: Reader, key: DataKey) -> list[Record]:
         """Read records by number."""
-        return [self._record(tx, key, user_id, int(n)) for n in numbers]
+        wanted = list(numbers)
+        found = tx.pick(key.uid, Plane.ITEM, wanted)
+        missing = [n for n in wanted if n not in found]
+        if missing:
+            raise NotFound(f"record number {missing[0]} of user {user_id!r} is gone")
+        opened = [key.box.open(found[n], cells.place(key.uid, Plane.ITEM, n)) for n in wanted]
+        return [cells.load_record(data, user_id) for data in opened]
 
     def all_records(self, user_id: str) -> Iterator[Record]:
         """Yield every record of a user in the order in which they came; nothing for an unknown user."""
@@ -412,7 +430,7 @@ class Store:
             number = tx.find(key.uid, [key.mac(record_id)])
             if not number:
                 raise NotFound(f"user {user_id!r} has no record {record_id!r}")
-            return self._record(tx, key, user_id, next(iter(number.values())))
+            return self.records(user_id, number.values(), tx, key)[0]
 
     def newest(self, user_id: str) -> float:
         """Return the time of the newest record; minus infinity for none."""
@@ -548,6 +566,7 @@ class Store:
         key = self.key(user_id)
         if key is not None:
             self._cache.drop(key.uid)
+            self._abouts.pop(key.uid, None)
         self.keyring.forget(user_id)
 
 

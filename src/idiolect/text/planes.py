@@ -63,8 +63,17 @@ class Planes:
 
     def decode(self) -> Floats:
         """Return the float32 vectors ``[n, dim]``."""
-        fine = self.lo.astype(np.float32) / np.float32(65535)
-        return np.asarray((self.hi + fine) * self.scale[:, None], np.float32)
+        out = self.hi.astype(np.float32)
+        out *= 65535
+        out += self.lo.astype(np.float32)  # whole numbers below 2^23: nothing is rounded so far
+        out /= 65535
+        out *= self.scale[:, None]
+        return out
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which rows have a vector."""
+        return self.scale > 0
 
     def scan(self, query: Floats) -> Floats:
         """Return ``scale * (hi . query)`` for every row, float32 ``[n]``."""
@@ -77,6 +86,24 @@ class Planes:
 
     def exact(self, query: Floats, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """Return the full-precision scores of some rows, float64 ``[len(rows)]``."""
-        q = query.astype(np.float64)
-        fine = self.lo[rows].astype(np.float64) @ q / 65535
-        return (self.hi[rows].astype(np.float64) @ q + fine) * self.scale[rows]
+        whole = self.hi[rows].astype(np.float64)
+        whole *= 65535
+        whole += self.lo[rows]
+        return whole @ query.astype(np.float64) * (self.scale[rows] / 65535.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The same vectors as float32 ``[n, dim]``: a third more memory, and for a short history several times as fast."""
+
+    rows: Floats
+    present: npt.NDArray[np.bool_]
+    error: None = None
+
+    def scan(self, query: Floats) -> Floats:
+        """Return the score of every row, float32 ``[n]``."""
+        return self.rows @ query
+
+    def exact(self, query: Floats, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Return the full-precision scores of some rows, float64 ``[len(rows)]``."""
+        return self.rows[rows].astype(np.float64) @ query.astype(np.float64)

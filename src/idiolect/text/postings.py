@@ -41,11 +41,22 @@ class Postings:
         """Join indexes of consecutive document ranges into one."""
         if len(parts) == 1:
             return parts[0]
+        bases = np.cumsum([0, *(p.n for p in parts)]).astype(np.uint32)
+        docs = np.concatenate([p.docs + base for p, base in zip(parts, bases, strict=False)])
+        counts = np.concatenate([p.counts for p in parts])
+        # Whole runs are put in order, not single postings: there are far fewer, and none has to be added up.
+        offsets = np.cumsum([0, *(len(p.docs) for p in parts)])
+        firsts = np.concatenate([p.starts[:-1] + offset for p, offset in zip(parts, offsets, strict=False)])
+        sizes = np.concatenate([p.starts[1:] - p.starts[:-1] for p in parts]).astype(np.intp)
+        vocab = np.concatenate([p.vocab for p in parts])
+        order = np.argsort(vocab, kind="stable")
+        vocab, sizes = vocab[order], sizes[order]
+        begins = np.cumsum(sizes) - sizes
+        at = np.repeat(firsts[order] - begins, sizes) + np.arange(len(docs))
+        heads = np.flatnonzero(np.concatenate([[True], vocab[1:] != vocab[:-1]])) if len(vocab) else order
         lengths = np.concatenate([p.lengths for p in parts])
-        bases = np.cumsum([0, *(p.n for p in parts)])
-        vocab = np.concatenate([np.repeat(p.vocab, np.diff(p.starts)) for p in parts])
-        docs = np.concatenate([p.docs + np.uint32(base) for p, base in zip(parts, bases, strict=False)])
-        return Postings.from_runs(vocab, docs, np.concatenate([p.counts for p in parts]), lengths)
+        starts = np.append(begins[heads], len(docs)).astype(np.uint32)
+        return Postings(vocab[heads], starts, docs[at], counts[at], lengths)
 
     def part(self, start: int, stop: int) -> Postings:
         """Return the index of the documents ``start:stop`` alone."""
