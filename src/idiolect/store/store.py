@@ -521,21 +521,25 @@ class Store:
 
     def put_traces(self, traces: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
         """Keep (user id, trace id, trace) of any number of users in one transaction."""
-        keys = self.keyring.ensure([user_id for user_id, _, _ in traces])
+        of_user: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        for user_id, trace_id, trace in traces:
+            of_user.setdefault(user_id, []).append((trace_id, trace))
+        keys = self.keyring.ensure(of_user)
         with self.rows.write() as tx:
-            for key, (user_id, trace_id, trace) in zip(keys, traces, strict=True):
-                self._put_trace(tx, key, user_id, trace_id, trace)
+            for key, (user_id, new) in zip(keys, of_user.items(), strict=True):
+                self._put_traces(tx, *self._row(tx, user_id, key), new)
 
-    def _put_trace(self, tx: Writer, key: DataKey, user_id: str, trace_id: str, trace: Mapping[str, Any]) -> None:
-        key, row = self._row(tx, user_id, key)
-        n = row.traces
-        data = key.box.seal(orjson.dumps(trace), cells.place(key.uid, Plane.TRACE, n))
-        tx.put(key.uid, Plane.TRACE, [(n, data)])
-        tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
-        if n >= TRACES_KEPT:
-            tx.delete(key.uid, Plane.TRACE, [n - TRACES_KEPT])
-            tx.unlink_traces(key.uid, n - TRACES_KEPT + 1)
-        tx.put_user(replace(row, traces=n + 1))
+    def _put_traces(self, tx: Writer, key: DataKey, row: UserRow, new: list[tuple[str, Mapping[str, Any]]]) -> None:
+        first, end = row.traces, row.traces + len(new)
+        places = [cells.place(key.uid, Plane.TRACE, n) for n in range(first, end)]
+        sealed = [key.box.seal(orjson.dumps(trace), place) for (_, trace), place in zip(new, places, strict=True)]
+        tx.put(key.uid, Plane.TRACE, list(enumerate(sealed, first)))
+        for n, (trace_id, _) in enumerate(new, first):
+            tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
+        if end > TRACES_KEPT:
+            tx.delete(key.uid, Plane.TRACE, range(max(0, first - TRACES_KEPT), end - TRACES_KEPT))
+            tx.unlink_traces(key.uid, end - TRACES_KEPT)
+        tx.put_user(replace(row, traces=end))
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Return a trace by id."""
