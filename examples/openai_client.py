@@ -24,6 +24,5 @@ for text in ("I am a vegetarian and I love saffron.", "Suggest one dish for toni
     )
     print(f"> {text}\n{answer.parse().choices[0].message.content}")
     time.sleep(1)  # what is told is kept after the answer, off the critical path
-    print(
-        f"  personalized: {answer.headers.get('x-idiolect-personalized')}, trace: {answer.headers.get('x-idiolect-trace')}\n"
-    )
+    why = {name: answer.headers.get(f"x-idiolect-{name}") for name in ("personalized", "trace")}
+    print(f"  personalized: {why['personalized']}, trace: {why['trace']}\n")
