@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Real weights are fetched once, by hash; tests that need them are skipped where they cannot be had.
 export IDIOLECT_MODELS ?= $(HOME)/.cache/idiolect/models
+export IDIOLECT_REQUIRE_MODELS ?= $(CI)
 
 .PHONY: demo test check format docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/idiolect demo $(ARGS)
 
+# In CI the PyTorch backend is tested too; elsewhere its gigabytes are not asked of anybody: make test EXTRAS=local,dev,transformers
+EXTRAS ?= local,dev$(if $(CI),$(comma)transformers)
+comma := ,
+
 test: $(VENV)/.dev
+	$(BIN)/idiolect models pull smollm2-135m-instruct minilm wordllama $(if $(CI),,|| echo "tests with real models are skipped")
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,5 +42,5 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@

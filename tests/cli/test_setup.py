@@ -201,3 +201,14 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     assert child.returncode == 1
     assert "Traceback" in err
     assert "SourceError" in err
+
+
+def test_pull_without_a_name_fetches_what_the_settings_use(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import idiolect.models
+
+    monkeypatch.setattr(idiolect.models, "find", lambda name: tmp_path / name)
+    monkeypatch.setenv("IDIOLECT_BACKEND", "llamacpp")
+    monkeypatch.setenv("IDIOLECT_EMBEDDER", "static")
+    assert [m["name"] for m in run("models", "pull", "--json").json] == ["smollm2-135m-instruct", "wordllama"]

@@ -13,6 +13,14 @@ from idiolect.cli.root import SETUP, epilog, group
 
 Name = Annotated[str, typer.Argument(help="A name of the list, or a hub id organization/name:file.gguf.")]
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Names of the list, or hub ids organization/name:file.gguf; without any, what the settings use.",
+    ),
+]
+
 models = group(
     "models",
     "The models: list them, fetch one, say where it lies.",
@@ -43,13 +51,25 @@ def list_(json: Json = False) -> None:
 
 
 @models.command("pull", epilog=epilog("idiolect models pull minilm"))
-def pull(name: Name, json: Json = False) -> None:
-    """Fetch a model unless it is here; interrupted, it goes on when run again."""
-    path = pulled(name)
+def pull(names: Names = None, json: Json = False) -> None:
+    """Fetch models unless they are here; interrupted, it goes on when run again."""
+    found = [{"name": name, "path": str(pulled(name))} for name in names or in_settings()]
     if json:
-        emit({"name": name, "path": str(path)})
+        emit(found)
     else:
-        typer.echo(path)
+        typer.echo("\n".join(one["path"] for one in found))
+
+
+def in_settings() -> list[str]:
+    """Return the models of the catalogue that the settings use."""
+    from idiolect import config, registry
+    from idiolect.models import CATALOGUE
+
+    settings = config.load()
+    entry = registry.backends.get(settings.backend)
+    backend = registry.build(entry, settings.backends.get(settings.backend, {}))
+    wanted = {"static": "wordllama"}.get(settings.embedder, settings.embedder)
+    return [name for name in (str(getattr(backend, "model", "")), wanted) if name in CATALOGUE]
 
 
 @models.command("path", epilog=epilog("idiolect models path minilm"))
