@@ -157,6 +157,7 @@ def uvicorn_server(app: Starlette, options: Serve) -> uvicorn.Server:
         access_log=False,  # it would write user ids and queries
         log_level="debug" if options.log_level == "trace" else options.log_level,  # trace would write paths, too
         server_header=False,
+        proxy_headers=False,  # nothing here depends on the client's address
         timeout_keep_alive=75,
         timeout_graceful_shutdown=round(options.upstream_timeout),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 
@@ -13,6 +14,7 @@ from idiolect.serve.failures import failure, unexpected
 from idiolect.serve.metrics import Metrics
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d+)?")
+_OWN_SITE = (b"none", b"same-origin")
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without a key; they tell nothing but whether the server is up."""
 
@@ -79,19 +81,16 @@ class Guard:
 
 def _refuse_foreign(headers: dict[bytes, bytes]) -> Response | None:
     """Refuse what a browser sends on behalf of another site: by cross-site request, or by a name that points here."""
-    host = headers.get(b"host", b"").decode("latin-1")
-    if not is_loopback(_name(host)):
-        return failure(
-            403, f"host {host!r} is not this machine; without API keys only localhost is answered", "foreign_host"
-        )
+    host = headers.get(b"host", b"")
+    if not _is_here(host):
+        return failure(403, "this host name is not localhost; without API keys no other is answered", "foreign_host")
     origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1") != f"http://{host}":
-        return failure(403, "pages of other sites may not use this server; set up an API key", "foreign_origin")
-    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+    if (origin is not None and origin != b"http://" + host) or headers.get(b"sec-fetch-site", b"none") not in _OWN_SITE:
         return failure(403, "pages of other sites may not use this server; set up an API key", "foreign_origin")
     return None
 
 
-def _name(host: str) -> str:
-    match = _HOST.fullmatch(host)
-    return match[1] if match else ""
+@functools.lru_cache(64)
+def _is_here(host: bytes) -> bool:
+    match = _HOST.fullmatch(host.decode("latin-1"))
+    return match is not None and is_loopback(match[1])
