@@ -8,6 +8,7 @@ so the true best ``k`` are certain to be among the rows whose upper bound reache
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,16 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _BLOCK = 1024  # rows converted to float32 at a time: 1.5 MB at 384 dimensions, stays in the second-level cache
+
+_local = threading.local()
+
+
+def _scratch(dim: int) -> Floats:
+    """Return this thread's own ``[_BLOCK, dim]``: fresh memory for each block costs more page faults than the scan."""
+    held: Floats | None = getattr(_local, "scratch", None)
+    if held is None or held.shape[1] != dim:
+        held = _local.scratch = np.empty((_BLOCK, dim), np.float32)
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +89,11 @@ class Planes:
     def scan(self, query: Floats) -> Floats:
         """Return ``scale * (hi . query)`` for every row, float32 ``[n]``."""
         out = np.empty(self.n, np.float32)
+        scratch = _scratch(self.hi.shape[1])
         for start in range(0, self.n, _BLOCK):
-            block = self.hi[start : start + _BLOCK].astype(np.float32)
+            part = self.hi[start : start + _BLOCK]
+            block = scratch[: len(part)]
+            np.copyto(block, part)
             np.dot(block, query, out=out[start : start + _BLOCK])
         out *= self.scale
         return out
