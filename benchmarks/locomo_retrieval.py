@@ -123,7 +123,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             vectors: dict[str, np.ndarray] = {}
             ranked = {}
             for name, ranker in RANKERS.items():
-                found = StoredUser(app.store, question.user, vectors=vectors).search(question.text, DEPTH, ranker=ranker)
+                found = StoredUser(app.store, question.user, vectors=vectors).search(
+                    question.text, DEPTH, ranker=ranker
+                )
                 ranked[name] = [hit.record.id for hit in found]
             ranked[names[-1]] = rrf([ranked["bm25, turn alone"], ranked["dense, turn alone"]])
             for name in names:
