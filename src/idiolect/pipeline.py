@@ -46,7 +46,7 @@ log = logging.getLogger("idiolect")
 
 Named = tuple[str, Method]
 
-TRACE_SECONDS = 0.01
+TRACE_SECONDS = 0.1
 """So long a finished trace waits for others to be written with."""
 
 
@@ -86,6 +86,7 @@ class Worker:
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._hurried = threading.Event()
         self.failures: Counter[str] = Counter()
 
     def submit(self, job: Callable[[], object]) -> None:
@@ -107,17 +108,25 @@ class Worker:
                 self._jobs.task_done()
         self._jobs.task_done()
 
+    def pause(self, seconds: float) -> None:
+        """Wait, inside a job, for more to come; not where somebody is waiting for the jobs to end."""
+        self._hurried.wait(seconds)
+
     def drain(self) -> None:
         """Wait for all submitted jobs."""
+        self._hurried.set()
         self._jobs.join()
+        self._hurried.clear()
 
     def close(self) -> None:
         """Finish what is submitted and stop."""
         with self._lock:
             if self._thread is not None:
+                self._hurried.set()
                 self._jobs.put(None)
                 self._thread.join()
                 self._thread = None
+                self._hurried.clear()
 
 
 @dataclass
@@ -287,7 +296,7 @@ class Idiolect:
     def _keep_traces(self) -> None:
         """Write all waiting traces at once: under load one commit serves many answers."""
         if self.traces:
-            time.sleep(TRACE_SECONDS)
+            self.worker.pause(TRACE_SECONDS)
         waiting = [self.traces.popleft() for _ in range(len(self.traces))]
         if waiting:
             self.store.put_traces(waiting)
