@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 from idiolect.types import Record
@@ -38,14 +37,13 @@ def render(record: Record, input_chars: int, output_chars: int) -> str:
 # Angle brackets carry every delimiter of ours and every special token of the usual chat templates; the few that use
 # square brackets are listed.
 _DEFUSED = str.maketrans({"<": "\u2039", ">": "\u203a", "\u2028": " ", "\u2029": " "})
-_SUSPECT = re.compile(r"[<>\u2028\u2029]|\[/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|AVAILABLE_TOOLS)\]")
 _SQUARE = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]")
 
 
 def defuse(text: str) -> str:
     """Return stored text that can close no delimiter of ours and open no role of a chat template."""
-    if _SUSPECT.search(text) is None:
-        return text
+    if text.isascii() and "<" not in text and ">" not in text and "[" not in text:
+        return text  # by far the most frequent case
     text = text.translate(_DEFUSED)
     for token in _SQUARE:
         text = text.replace(token, token.replace("[", "(").replace("]", ")"))
