@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -83,8 +84,47 @@ def test_an_index_extended_in_pieces_equals_one_made_at_once(short):
     same(Postings.concat(one.postings), Postings.concat(other.postings))
 
 
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("n", [0, 1, 50, 57, 90])
+def test_the_first_rows_of_an_index_equal_an_index_of_those_rows(short, n):
+    all_entries = entries(90)
+    whole, part = UserIndex(0, 8, short=short), UserIndex(0, 8, short=short)
+    for start, stop in ((0, 50), (50, 60), (60, 90)):
+        whole.extend([Segment.build(all_entries[start:stop], 8)], stop)
+    part.extend([Segment.build(all_entries[:n], 8)], n)
+    one, other = whole.snapshot().first(n), part.snapshot()
+    for name in ("time", "session", "speaker", "kind", "lengths"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    same(one.layout, other.layout)
+    same(one.vectors, other.vectors)
+    assert one.summary == other.summary
+    if n:
+        same(Postings.concat(one.postings), Postings.concat(other.postings))
+
+
+def test_a_reader_that_began_before_others_read_on_sees_what_it_began_with(tmp_path):
+    store = open_store(tmp_path, HashEmbedder())
+    store.add([say("ana", f"tea {i}", float(i)) for i in range(3)])
+    key = store.key("ana")
+    with store.rows.read() as tx:
+        row = tx.user(key.uid)
+
+        def meanwhile():
+            store.add([say("ana", "tea again", 9.0)])
+            assert len(StoredUser(store, "ana").search("tea", 10)) == 4
+
+        thread = threading.Thread(target=meanwhile)
+        thread.start()
+        thread.join()
+        snapshot = store.snapshot(tx, key, row)
+        assert snapshot.n == 3
+        assert len(store.records("ana", range(snapshot.n), tx, key)) == 3
+
+
 def test_a_summary_counts_kinds_speakers_and_times():
-    summary = Summary().plus(Segment.build(entries(10), 0)).plus(Segment.build([], 0))
+    summary = Summary()
+    for segment in (Segment.build(entries(10), 0), Segment.build([], 0)):
+        summary = summary.plus(segment.time, segment.kind, segment.speaker)
     assert summary == Summary(0.0, 9.0, 0, frozenset({0, 1}), frozenset({0, 1, 2, 3}))
     assert summary.years == range(1970, 1971)
 

@@ -276,16 +276,18 @@ class Summary:
         """The last 50 calendar years that have a row."""
         return range(_year(self.oldest), _year(self.newest) + 1)[-50:]
 
-    def plus(self, segment: Segment) -> Summary:
-        """Return the summary with a segment's rows."""
-        if not segment.n:
+    def plus(
+        self, time: npt.NDArray[np.float64], kind: npt.NDArray[np.uint8], speaker: npt.NDArray[np.int64]
+    ) -> Summary:
+        """Return the summary with more rows."""
+        if not len(time):
             return self
-        counts = np.bincount(segment.kind, minlength=DEAD + 1)
+        counts = np.bincount(kind, minlength=DEAD + 1)
         return Summary(
-            min(self.oldest, float(segment.time.min())),
-            max(self.newest, float(segment.time.max())),
+            min(self.oldest, float(time.min())),
+            max(self.newest, float(time.max())),
             self.dead + int(counts[DEAD]),
-            self.speakers.union(segment.speaker.tolist()),
+            self.speakers.union(speaker.tolist()),
             self.kinds.union(np.flatnonzero(counts).tolist()),
         )
 
@@ -323,6 +325,16 @@ class Snapshot:
     def newest(self) -> float:
         """Time of the newest row; minus infinity for none."""
         return self.summary.newest
+
+    def first(self, n: int) -> Snapshot:
+        """Return the index of the first ``n`` rows alone."""
+        time, session, speaker, kind = self.time[:n], self.session[:n], self.speaker[:n], self.kind[:n]
+        bases = np.cumsum([0, *(part.n for part in self.postings)]).tolist()
+        parts = [p.part(0, min(p.n, n - base)) for p, base in zip(self.postings, bases, strict=False) if base < n]
+        vectors = None if self.vectors is None else self.vectors.part(0, n)
+        summary = Summary().plus(time, kind, speaker)
+        layout = Layout.of(session, time)
+        return Snapshot(time, session, speaker, kind, layout, tuple(parts), self.lengths[:n], vectors, summary)
 
     def visible(self, now: float, kinds: Sequence[str] = ()) -> npt.NDArray[np.bool_] | None:
         """Return which rows a query at ``now`` may see; ``None`` means all."""
@@ -410,7 +422,7 @@ class UserIndex:
                 arrays = planes.decode(), planes.present
             for column, rows in zip(self._vectors, arrays, strict=True):
                 column.extend(rows)
-        self._summary = self._summary.plus(segment)
+        self._summary = self._summary.plus(segment.time, segment.kind, segment.speaker)
 
     def _extend_postings(self, new: Postings) -> None:
         """Append with geometric merging: a handful of parts whatever the number of appends."""

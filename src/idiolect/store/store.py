@@ -372,7 +372,8 @@ class Store:
             snapshot = index.snapshot()
         if grown:
             self._cache.grew(key.uid, index)
-        return snapshot
+        # Another thread may have read further than this transaction sees.
+        return snapshot if snapshot.n <= row.items else snapshot.first(row.items)
 
     def _segments(self, tx: Reader, key: DataKey, row: UserRow, start: int, dim: int) -> Iterator[Segment]:
         """Yield the index from row ``start`` on."""

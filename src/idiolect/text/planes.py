@@ -114,6 +114,10 @@ class Matrix:
     present: npt.NDArray[np.bool_]
     error: None = None
 
+    def part(self, start: int, stop: int) -> Matrix:
+        """Return the rows ``start:stop``."""
+        return Matrix(self.rows[start:stop], self.present[start:stop])
+
     def scan(self, query: Floats) -> Floats:
         """Return the score of every row, float32 ``[n]``."""
         return self.rows @ query
