@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from helpers import HashEmbedder, open_store, say, words
 from idiolect.errors import NotFound, StoreCorrupt
+from idiolect.store.cache import IndexCache
 from idiolect.store.index import GAP, Entry, Layout, Segment, Summary, UserIndex
 from idiolect.store.rows import Plane, UserRow
-from idiolect.store.store import IndexCache
 from idiolect.store.view import StoredUser
 from idiolect.text.planes import Matrix, Planes
 from idiolect.text.postings import Postings
@@ -177,14 +177,14 @@ def index_size(cache, uid):
 
 
 def test_a_history_that_outgrows_the_short_form_gives_the_same_answers(tmp_path, monkeypatch):
-    monkeypatch.setattr("idiolect.store.store.SHORT", 50)
+    monkeypatch.setattr("idiolect.store.cache.SHORT", 50)
     rng = np.random.default_rng(0)
     records = [say("ana", words(rng, 12), 1e9 + i, f"s{i // 10}", "AB"[i % 2]) for i in range(80)]
     store = open_store(tmp_path, HashEmbedder())
     for record in records:
         store.add([record])
         grown = StoredUser(store, "ana").search("w1 w2 w3", 5)
-    monkeypatch.setattr("idiolect.store.store.SHORT", 1000)
+    monkeypatch.setattr("idiolect.store.cache.SHORT", 1000)
     other = StoredUser(open_store(tmp_path, HashEmbedder()), "ana").search("w1 w2 w3", 5)
     assert [hit.record for hit in grown] == [hit.record for hit in other]
     np.testing.assert_allclose([hit.score for hit in grown], [hit.score for hit in other], rtol=1e-5)

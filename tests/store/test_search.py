@@ -19,7 +19,7 @@ from plain import plain_search
 @pytest.fixture(params=[10_000, 0], ids=["short", "long"])
 def form(request, monkeypatch):
     """Both forms in which vectors are held: floats for a short history, two integer planes for a long one."""
-    monkeypatch.setattr("idiolect.store.store.SHORT", request.param)
+    monkeypatch.setattr("idiolect.store.cache.SHORT", request.param)
 
 
 @pytest.fixture(scope="module")

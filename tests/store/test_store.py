@@ -7,8 +7,8 @@ import pytest
 
 from helpers import HashEmbedder, open_store, say, words
 from idiolect.errors import NotFound, RecordTooLarge
+from idiolect.store.chunks import TAIL
 from idiolect.store.index import CHUNK
-from idiolect.store.store import TAIL
 from idiolect.store.view import StoredUser
 from idiolect.types import Artifact, Record
 
@@ -269,3 +269,16 @@ def test_no_record_is_lost_when_meta_is_not_plain(tmp_path):
     store = open_store(tmp_path)
     with pytest.raises(RecordTooLarge.__mro__[1], match="plain JSON"):
         store.add([Record.new("ana", "x", time=1.0, meta={"a": object()})])
+
+
+def test_old_versions_of_an_artifact_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("idiolect.store.store.VERSIONS_KEPT", 3)
+    store = open_store(tmp_path)
+    made = [Artifact.new("ana", "k", method="m", payload=b"%d" % i, record_ids=[], time=float(i)) for i in range(5)]
+    other = Artifact.new("ana", "k", method="m", settings={"a": 1}, payload=b"x", record_ids=[], time=9.0)
+    store.put_artifacts([other, *made])
+    assert store.artifacts("ana") == [*reversed(made[2:]), other]
+    assert store.users()[0].artifacts == 4
+    store.delete_artifacts("ana", [other.id])
+    assert store.artifacts("ana") == list(reversed(made[2:]))
+    assert open_store(tmp_path).artifacts("ana") == list(reversed(made[2:]))

@@ -62,6 +62,9 @@ class Reader(Protocol):
     def pick(self, uid: int, plane: Plane, numbers: Sequence[int]) -> dict[int, bytes]:
         """Return some cells by number; those that do not exist are left out."""
 
+    def count(self, uid: int, plane: Plane) -> int:
+        """Return the number of cells."""
+
     def find(self, uid: int, macs: Sequence[bytes]) -> dict[bytes, int]:
         """Return the item numbers of those keyed record hashes that are known."""
 

@@ -169,8 +169,8 @@ class _Transaction:
             "records": self._db.execute(
                 "SELECT count(*) FROM cell WHERE address >= ? AND address < ?", (span[0], _address(uid, Plane.TAIL, 0))
             ).fetchone()[0],
-            "artifacts": self._count(uid, Plane.ARTIFACT),
-            "traces": self._count(uid, Plane.TRACE),
+            "artifacts": self.count(uid, Plane.ARTIFACT),
+            "traces": self.count(uid, Plane.TRACE),
         }
         cells = self._db.execute("DELETE FROM cell WHERE address >= ? AND address < ?", span).rowcount
         counts["index cells"] = cells - sum(counts.values())
@@ -179,7 +179,7 @@ class _Transaction:
         self._db.execute("DELETE FROM user WHERE uid = ?", (uid,))
         return counts
 
-    def _count(self, uid: int, plane: Plane) -> int:
+    def count(self, uid: int, plane: Plane) -> int:
         span = (_address(uid, plane, 0), _address(uid, plane, MAX_NUMBER))
         row = self._db.execute("SELECT count(*) FROM cell WHERE address >= ? AND address < ?", span).fetchone()
         return int(row[0])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,23 +12,20 @@ import numpy as np
 import orjson
 
 from idiolect.errors import NotFound, RecordTooLarge
-from idiolect.store import cells
-from idiolect.store.index import CHUNK, DEAD, Entry, Segment, Snapshot, UserIndex
+from idiolect.store import cells, chunks
+from idiolect.store.cache import IndexCache
+from idiolect.store.index import CHUNK, Entry, Snapshot
 from idiolect.store.keys import DataKey, Keyring, MasterKey
 from idiolect.store.rows import MAX_NUMBER, Plane, Reader, Rows, UserRow, Writer
+from idiolect.store.sealed import SealedReader, SealedWriter
 from idiolect.store.sqlite import SqliteRows
 from idiolect.types import Artifact, Embedder, Floats, Record
 
-TAIL = 32
-"""So many appended records wait one by one before they are packed into a chunk."""
-
-_ABOUTS = 4096  # opened facts about users that are remembered
-
 TRACES_KEPT = 1000
+VERSIONS_KEPT = 20
+"""Artifacts of one method with the same settings; the oldest beyond that go."""
 BATCH = 2000
-
-SHORT = 4096
-"""Records up to which a user's vectors are held in memory as floats."""
+_REMEMBERED = 4096  # users whose opened facts and artifacts are held
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +49,6 @@ class UserInfo:
     groups: tuple[str, ...]
 
 
-class IndexCache:
-    """The most recently used users' indexes, up to a number of bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held: OrderedDict[int, UserIndex] = OrderedDict()
-        self._sizes: dict[int, int] = {}
-        self._total = 0
-        self._lock = threading.Lock()
-
-    def get(self, uid: int, row: UserRow, dim: int) -> UserIndex:
-        """Return the user's index; a new, empty one where the held one is of another epoch."""
-        with self._lock:
-            index, short = self._held.get(uid), row.items <= SHORT
-            if index is None or (index.epoch, index.dim, index.short) != (row.epoch, dim, short):
-                index = self._held[uid] = UserIndex(row.epoch, dim, short=short)
-            self._held.move_to_end(uid)
-            return index
-
-    def grew(self, uid: int, index: UserIndex) -> None:
-        """Count a user's index anew and let go of the least recently used; the last one stays whatever its size."""
-        with self._lock:
-            if self._held.get(uid) is not index:
-                return
-            self._count(uid, index.nbytes)
-            while self._total > self._limit and len(self._held) > 1:
-                self._count(self._held.popitem(last=False)[0], 0)
-
-    def _count(self, uid: int, size: int) -> None:
-        self._total += size - self._sizes.pop(uid, 0)
-        if size:
-            self._sizes[uid] = size
-
-    def drop(self, uid: int) -> None:
-        """Forget one user."""
-        with self._lock:
-            self._held.pop(uid, None)
-            self._count(uid, 0)
-
-
 class Store:
     """Users' data over one database and one keyring. Safe to use from several threads and processes."""
 
@@ -101,6 +56,7 @@ class Store:
         self.rows, self.keyring, self.embedder = rows, keyring, embedder
         self._cache = IndexCache(cache_bytes)
         self._abouts: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
+        self._artifacts: dict[int, tuple[tuple[int, int], tuple[Artifact, ...]]] = {}
 
     @staticmethod
     def open(
@@ -174,63 +130,12 @@ class Store:
         first = row.items
         if first + len(fresh) >= MAX_NUMBER:
             raise RecordTooLarge(f"user {user_id!r} would have more than {MAX_NUMBER:,} records")
-        box, uid = key.box, key.uid
-        tx.put(
-            uid,
-            Plane.ITEM,
-            [(n, box.seal(rows[p][1], cells.place(uid, Plane.ITEM, n))) for n, (p, _) in enumerate(fresh, first)],
-        )
-        tx.link(uid, [(mac, n) for n, (_, mac) in enumerate(fresh, first)])
-        row = self._index_entries(tx, key, row, [rows[p][2] for p, _ in fresh])
+        own = SealedWriter(tx, key)
+        own.put(Plane.ITEM, [(n, rows[p][1]) for n, (p, _) in enumerate(fresh, first)])
+        tx.link(key.uid, [(mac, n) for n, (_, mac) in enumerate(fresh, first)])
+        row = chunks.append(own, row, [rows[p][2] for p, _ in fresh], int(self.about(key, row)["dim"]))
         tx.put_user(replace(row, version=row.version + 1, live=row.live + len(fresh)))
         return Added(len(fresh), len(rows) - len(fresh))
-
-    def _index_entries(self, tx: Writer, key: DataKey, row: UserRow, entries: list[Entry]) -> UserRow:
-        """Put entries at the end of the user's index: into the tail while it is short, else into chunks."""
-        uid, items = key.uid, row.items + len(entries)
-        if items - row.tail < TAIL:
-            tail = [
-                (n, key.box.seal(cells.dump_entry(e), cells.place(uid, Plane.TAIL, n)))
-                for n, e in enumerate(entries, row.items)
-            ]
-            tx.put(uid, Plane.TAIL, tail)
-            return replace(row, items=items)
-        waiting = self._tail(tx, key, row.tail, row.items)
-        dim = int(self.about(key, row)["dim"])
-        start = row.tail - row.tail % CHUNK
-        parts = [Segment.build([*waiting, *entries], dim)]
-        if start < row.tail:
-            parts.insert(0, self._chunk(tx, key, start // CHUNK, dim))
-        whole = Segment.concat([p if p.planes or not dim else _with_missing(p, dim) for p in parts])
-        for offset in range(0, whole.n, CHUNK):
-            self._put_chunk(tx, key, (start + offset) // CHUNK, whole.part(offset, min(whole.n, offset + CHUNK)))
-        tx.delete(uid, Plane.TAIL, range(row.tail, row.items))
-        return replace(row, items=items, tail=items)
-
-    def _tail(self, tx: Reader, key: DataKey, start: int, stop: int) -> list[Entry]:
-        box, uid = key.box, key.uid
-        found = tx.cells(uid, Plane.TAIL, start, stop)
-        return [cells.load_entry(box.open(data, cells.place(uid, Plane.TAIL, n))) for n, data in found]
-
-    def _chunk(self, tx: Reader, key: DataKey, number: int, dim: int) -> Segment:
-        def read(plane: Plane) -> bytes | None:
-            data = tx.cell(key.uid, plane, number)
-            return None if data is None else key.box.open(data, cells.place(key.uid, plane, number))
-
-        scan = read(Plane.SCAN)
-        if scan is None:
-            raise NotFound(f"index chunk {number} of user number {key.uid} is missing; run: idiolect users --repair")
-        return Segment.from_cells(scan, *((read(Plane.COARSE), read(Plane.FINE)) if dim else (None, None)))
-
-    def _put_chunk(self, tx: Writer, key: DataKey, number: int, segment: Segment) -> None:
-        def put(plane: Plane, data: bytes) -> None:
-            tx.put(key.uid, plane, [(number, key.box.seal(data, cells.place(key.uid, plane, number)))])
-
-        put(Plane.SCAN, segment.scan_cell())
-        vectors = segment.vector_cells()
-        if vectors is not None:
-            put(Plane.COARSE, vectors[0])
-            put(Plane.FINE, vectors[1])
 
     def delete(self, user_id: str, record_ids: Iterable[str]) -> tuple[int, list[str]]:
         """Delete records and every artifact made from one of them; return how many, and the artifacts' ids."""
@@ -243,26 +148,15 @@ class Store:
             found = tx.find(key.uid, [key.mac(rid) for rid in ids])
             if not found:
                 return 0, []
-            self._blank(tx, key, row, sorted(found.values()))
-            tx.delete(key.uid, Plane.ITEM, found.values())
+            own = SealedWriter(tx, key)
+            chunks.blank(own, row, sorted(found.values()), int(self.about(key, row)["dim"]))
+            own.delete(Plane.ITEM, found.values())
             tx.unlink(key.uid, found)
-            dropped = self._drop_artifacts(tx, key, user_id, ids)
+            stale = {n: a.id for n, a in _artifacts(own, user_id) if ids.intersection(a.record_ids)}
+            own.delete(Plane.ARTIFACT, stale)
             tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found)))
         self._cache.drop(key.uid)
-        return len(found), dropped
-
-    def _blank(self, tx: Writer, key: DataKey, row: UserRow, numbers: list[int]) -> None:
-        """Take records out of the index: their terms and vectors go, their row numbers stay taken."""
-        dim = int(self.about(key, row)["dim"])
-        by_chunk: dict[int, list[int]] = {}
-        for n in numbers:
-            if n >= row.tail:
-                dead = cells.dump_entry(Entry(0.0, 0, 0, DEAD, (), None))
-                tx.put(key.uid, Plane.TAIL, [(n, key.box.seal(dead, cells.place(key.uid, Plane.TAIL, n)))])
-            else:
-                by_chunk.setdefault(n // CHUNK, []).append(n % CHUNK)
-        for number, offsets in by_chunk.items():
-            self._put_chunk(tx, key, number, self._chunk(tx, key, number, dim).without(offsets))
+        return len(found), list(stale.values())
 
     # -- embedding ---------------------------------------------------------------------------------------------
 
@@ -271,7 +165,7 @@ class Store:
         sealed, about = self._abouts.get(key.uid, (b"", {}))
         if sealed != row.about:
             about = orjson.loads(key.box.open(row.about, b"about|%d" % key.uid))
-            if len(self._abouts) >= _ABOUTS:
+            if len(self._abouts) >= _REMEMBERED:
                 self._abouts.clear()
             self._abouts[key.uid] = row.about, about
         return about
@@ -287,12 +181,7 @@ class Store:
         if about["embedder"] == self.embedder.fingerprint:
             return row
         if about["embedder"]:
-            chunks = [n for n, _ in tx.cells(key.uid, Plane.SCAN)]
-            tx.delete(key.uid, Plane.COARSE, chunks)
-            tx.delete(key.uid, Plane.FINE, chunks)
-            tail = self._tail(tx, key, row.tail, row.items)
-            bare = [(n, cells.dump_entry(replace(e, vector=None))) for n, e in enumerate(tail, row.tail)]
-            tx.put(key.uid, Plane.TAIL, [(n, key.box.seal(d, cells.place(key.uid, Plane.TAIL, n))) for n, d in bare])
+            chunks.drop_vectors(SealedWriter(tx, key), row)
         row = self._with_about(key, row, embedder=self.embedder.fingerprint, dim=self.embedder.dim)
         return replace(row, epoch=row.epoch + 1)
 
@@ -307,7 +196,7 @@ class Store:
                 return 0
             row = self._claim_embedder(tx, key, row)
             if row.items > row.tail:  # pack the tail, so that only chunks are left to fill
-                row = self._pack_tail(tx, key, row)
+                row = chunks.pack(SealedWriter(tx, key), row, (), self.embedder.dim)
             tx.put_user(replace(row, version=row.version + 1))
         done = 0
         for number in range((row.items + CHUNK - 1) // CHUNK):
@@ -316,24 +205,11 @@ class Store:
                 progress(min(row.items, (number + 1) * CHUNK), row.items)
         return done
 
-    def _pack_tail(self, tx: Writer, key: DataKey, row: UserRow) -> UserRow:
-        dim = int(self.about(key, row)["dim"])
-        parts = [Segment.build(self._tail(tx, key, row.tail, row.items), dim)]
-        start = row.tail - row.tail % CHUNK
-        if start < row.tail:
-            parts.insert(0, self._chunk(tx, key, start // CHUNK, dim))
-        whole = Segment.concat([p if p.planes or not dim else _with_missing(p, dim) for p in parts])
-        for offset in range(0, whole.n, CHUNK):
-            self._put_chunk(tx, key, (start + offset) // CHUNK, whole.part(offset, min(whole.n, offset + CHUNK)))
-        tx.delete(key.uid, Plane.TAIL, range(row.tail, row.items))
-        return replace(row, tail=row.items)
-
     def _embed_chunk(self, user_id: str, key: DataKey, number: int) -> int:
         assert self.embedder is not None
         dim = self.embedder.dim
         with self.rows.read() as tx:
-            segment = self._chunk(tx, key, number, dim)
-            missing = _missing_rows(segment)
+            missing = chunks.not_embedded(chunks.read_chunk(SealedReader(tx, key), number, dim))
             base = number * CHUNK
             records = self.records(user_id, [base + row for row in missing], tx, key)
         if not records:
@@ -343,9 +219,10 @@ class Store:
             row = tx.user(key.uid)
             if row is None:
                 return 0
-            segment = self._chunk(tx, key, number, dim)  # again: it may have changed in the meantime
-            still = {int(r): made[r] for r in _missing_rows(segment) if r in made}
-            self._put_chunk(tx, key, number, _fill(segment, still, dim))
+            own = SealedWriter(tx, key)
+            segment = chunks.read_chunk(own, number, dim)  # again: it may have changed in the meantime
+            still = {r: made[r] for r in chunks.not_embedded(segment) if r in made}
+            chunks.put_chunk(own, number, chunks.with_vectors(segment, still, dim))
             tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1))
         return len(still)
 
@@ -368,30 +245,21 @@ class Store:
         with index.lock:
             grown = index.n < row.items
             if grown:
-                index.extend(self._segments(tx, key, row, index.n, dim), row.items)
+                index.extend(chunks.segments(SealedReader(tx, key), row, index.n, dim), row.items)
             snapshot = index.snapshot()
         if grown:
             self._cache.grew(key.uid, index)
         # Another thread may have read further than this transaction sees.
         return snapshot if snapshot.n <= row.items else snapshot.first(row.items)
 
-    def _segments(self, tx: Reader, key: DataKey, row: UserRow, start: int, dim: int) -> Iterator[Segment]:
-        """Yield the index from row ``start`` on."""
-        for number in range(start // CHUNK, (row.tail + CHUNK - 1) // CHUNK if start < row.tail else 0):
-            segment, base = self._chunk(tx, key, number, dim), number * CHUNK
-            yield segment.part(max(0, start - base), segment.n)
-        if row.items > max(start, row.tail):
-            yield Segment.build(self._tail(tx, key, max(start, row.tail), row.items), dim)
-
     def records(self, user_id: str, numbers: Iterable[int], tx: Reader, key: DataKey) -> list[Record]:
         """Read records by number."""
         wanted = list(numbers)
-        found = tx.pick(key.uid, Plane.ITEM, wanted)
+        found = SealedReader(tx, key).pick(Plane.ITEM, wanted)
         missing = [n for n in wanted if n not in found]
         if missing:
             raise NotFound(f"record number {missing[0]} of user {user_id!r} is gone")
-        opened = [key.box.open(found[n], cells.place(key.uid, Plane.ITEM, n)) for n in wanted]
-        return [cells.load_record(data, user_id) for data in opened]
+        return [cells.load_record(found[n], user_id) for n in wanted]
 
     def all_records(self, user_id: str) -> Iterator[Record]:
         """Yield every record of a user in the order in which they came; nothing for an unknown user."""
@@ -400,10 +268,10 @@ class Store:
         while key is not None:
             with self.rows.read() as tx:
                 row = tx.user(key.uid)
-                found = tx.cells(key.uid, Plane.ITEM, start, start + 1000)
+                found = SealedReader(tx, key).all(Plane.ITEM, start, start + 1000)
                 end = 0 if row is None else row.items
-            for n, data in found:
-                yield cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, n)), user_id)
+            for _, data in found:
+                yield cells.load_record(data, user_id)
             start += 1000
             if start >= end:
                 return
@@ -417,12 +285,9 @@ class Store:
             end = 0 if row is None else row.items
             while start < end and len(found) < limit:
                 stop = min(end, start + limit - len(found))
-                found += tx.cells(key.uid, Plane.ITEM, start, stop)
+                found += SealedReader(tx, key).all(Plane.ITEM, start, stop)
                 start = stop
-        records = [
-            cells.load_record(key.box.open(data, cells.place(key.uid, Plane.ITEM, n)), user_id) for n, data in found
-        ]
-        return records, start if start < end else None
+        return [cells.load_record(data, user_id) for _, data in found], start if start < end else None
 
     def find(self, user_id: str, record_id: str) -> Record:
         """Return one record by id."""
@@ -452,9 +317,10 @@ class Store:
                 continue  # the key is destroyed; the rows of a crashed erase are swept by the next one
             with self.rows.read() as tx:
                 row = tx.user(uid)
+                made = tx.count(uid, Plane.ARTIFACT)
             if row is not None:
                 about = self.about(key, row)
-                out.append(UserInfo(about["id"], row.live, row.artifacts, tuple(about["groups"])))
+                out.append(UserInfo(about["id"], row.live, made, tuple(about["groups"])))
         return out
 
     def set_groups(self, user_id: str, groups: Sequence[str]) -> None:
@@ -468,27 +334,28 @@ class Store:
     # -- artifacts ---------------------------------------------------------------------------------------------
 
     def put_artifacts(self, artifacts: Iterable[Artifact]) -> int:
-        """Keep artifacts; one that is there already changes nothing. Returns how many were new."""
+        """Keep artifacts; one that is there already changes nothing. Returns how many were new.
+
+        Of one method with the same settings the newest 20 are kept.
+        """
         added = 0
         for artifact in artifacts:
             key = self.keyring.ensure([artifact.user_id])[0]
             with self.rows.write() as tx:
-                key, row = self._row(tx, artifact.user_id, key)
-                if any(a.id == artifact.id for _, a in self._artifacts(tx, key, artifact.user_id)):
-                    continue
-                n = row.artifacts
-                data = key.box.seal(cells.dump_artifact(artifact), cells.place(key.uid, Plane.ARTIFACT, n))
-                tx.put(key.uid, Plane.ARTIFACT, [(n, data)])
-                tx.put_user(replace(row, version=row.version + 1, artifacts=n + 1))
-                added += 1
+                added += self._put_artifact(tx, *self._row(tx, artifact.user_id, key), artifact)
         return added
 
-    def _artifacts(self, tx: Reader, key: DataKey, user_id: str) -> list[tuple[int, Artifact]]:
-        found = tx.cells(key.uid, Plane.ARTIFACT)
-        return [
-            (n, cells.load_artifact(key.box.open(data, cells.place(key.uid, Plane.ARTIFACT, n)), user_id))
-            for n, data in found
-        ]
+    def _put_artifact(self, tx: Writer, key: DataKey, row: UserRow, artifact: Artifact) -> bool:
+        own = SealedWriter(tx, key)
+        there = _artifacts(own, artifact.user_id)
+        if any(old.id == artifact.id for _, old in there):
+            return False
+        sort = (artifact.kind, artifact.method, artifact.settings)
+        alike = [n for n, old in there if (old.kind, old.method, old.settings) == sort]
+        own.delete(Plane.ARTIFACT, alike[: max(0, len(alike) + 1 - VERSIONS_KEPT)])
+        own.put(Plane.ARTIFACT, [(row.artifacts, cells.dump_artifact(artifact))])
+        tx.put_user(replace(row, version=row.version + 1, artifacts=row.artifacts + 1))
+        return True
 
     def artifacts(self, user_id: str) -> list[Artifact]:
         """Return a user's artifacts, newest first."""
@@ -496,23 +363,27 @@ class Store:
         if key is None:
             return []
         with self.rows.read() as tx:
-            return [artifact for _, artifact in reversed(self._artifacts(tx, key, user_id))]
+            row = tx.user(key.uid)
+            state = (0, 0) if row is None else (row.epoch, row.artifacts)
+            held = self._artifacts.get(key.uid)
+            if held is None or held[0] != state:
+                if len(self._artifacts) >= _REMEMBERED:
+                    self._artifacts.clear()
+                found = tuple(a for _, a in reversed(_artifacts(SealedReader(tx, key), user_id)))
+                held = self._artifacts[key.uid] = (state, found)
+        return list(held[1])
 
     def delete_artifacts(self, user_id: str, artifact_ids: Iterable[str]) -> int:
         """Delete artifacts by id; return how many there were."""
         key, ids = self._known(user_id), set(artifact_ids)
         with self.rows.write() as tx:
             row = tx.user(key.uid)
-            gone = [n for n, a in self._artifacts(tx, key, user_id) if a.id in ids]
-            tx.delete(key.uid, Plane.ARTIFACT, gone)
+            own = SealedWriter(tx, key)
+            gone = [n for n, a in _artifacts(own, user_id) if a.id in ids]
+            own.delete(Plane.ARTIFACT, gone)
             if row is not None and gone:
-                tx.put_user(replace(row, version=row.version + 1))
+                tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1))
         return len(gone)
-
-    def _drop_artifacts(self, tx: Writer, key: DataKey, user_id: str, record_ids: set[str]) -> list[str]:
-        stale = [(n, a.id) for n, a in self._artifacts(tx, key, user_id) if record_ids.intersection(a.record_ids)]
-        tx.delete(key.uid, Plane.ARTIFACT, [n for n, _ in stale])
-        return [aid for _, aid in stale]
 
     # -- traces ------------------------------------------------------------------------------------------------
 
@@ -532,13 +403,12 @@ class Store:
 
     def _put_traces(self, tx: Writer, key: DataKey, row: UserRow, new: list[tuple[str, Mapping[str, Any]]]) -> None:
         first, end = row.traces, row.traces + len(new)
-        places = [cells.place(key.uid, Plane.TRACE, n) for n in range(first, end)]
-        sealed = [key.box.seal(orjson.dumps(trace), place) for (_, trace), place in zip(new, places, strict=True)]
-        tx.put(key.uid, Plane.TRACE, list(enumerate(sealed, first)))
+        own = SealedWriter(tx, key)
+        own.put(Plane.TRACE, [(n, orjson.dumps(trace)) for n, (_, trace) in enumerate(new, first)])
         for n, (trace_id, _) in enumerate(new, first):
             tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
         if end > TRACES_KEPT:
-            tx.delete(key.uid, Plane.TRACE, range(max(0, first - TRACES_KEPT), end - TRACES_KEPT))
+            own.delete(Plane.TRACE, range(max(0, first - TRACES_KEPT), end - TRACES_KEPT))
             tx.unlink_traces(key.uid, end - TRACES_KEPT)
         tx.put_user(replace(row, traces=end))
 
@@ -563,8 +433,7 @@ class Store:
         if key is None:
             return []
         with self.rows.read() as tx:
-            found = tx.cells(key.uid, Plane.TRACE)
-        return [orjson.loads(key.box.open(data, cells.place(key.uid, Plane.TRACE, n))) for n, data in found]
+            return [orjson.loads(data) for _, data in SealedReader(tx, key).all(Plane.TRACE)]
 
     def drop_cached(self, user_id: str) -> None:
         """Forget a user's key and index in this process."""
@@ -572,31 +441,9 @@ class Store:
         if key is not None:
             self._cache.drop(key.uid)
             self._abouts.pop(key.uid, None)
+            self._artifacts.pop(key.uid, None)
         self.keyring.forget(user_id)
 
 
-def _with_missing(segment: Segment, dim: int) -> Segment:
-    from idiolect.text.planes import Planes
-
-    return replace(segment, planes=Planes.missing(segment.n, dim))
-
-
-def _missing_rows(segment: Segment) -> list[int]:
-    """Rows that have no vector and are not deleted; an embedded empty text has a positive error instead."""
-    if segment.planes is None:
-        return [int(r) for r in np.flatnonzero(segment.kind != DEAD)]
-    empty = (segment.planes.scale == 0) & (segment.planes.error == 0) & (segment.kind != DEAD)
-    return [int(r) for r in np.flatnonzero(empty)]
-
-
-def _fill(segment: Segment, vectors: Mapping[int, Floats], dim: int) -> Segment:
-    from idiolect.text.planes import Planes
-
-    planes = segment.planes or Planes.missing(segment.n, dim)
-    new = Planes.encode(np.stack(list(vectors.values())).astype(np.float32)) if vectors else Planes.missing(0, dim)
-    rows = np.fromiter(vectors, np.intp, len(vectors))
-    arrays = {name: np.array(getattr(planes, name)) for name in ("hi", "lo", "scale", "error")}
-    for name, array in arrays.items():
-        array[rows] = getattr(new, name)
-    arrays["error"][rows] = np.maximum(arrays["error"][rows], np.float32(1e-30))
-    return replace(segment, planes=Planes(**arrays))
+def _artifacts(cells_of: SealedReader, user_id: str) -> list[tuple[int, Artifact]]:
+    return [(n, cells.load_artifact(data, user_id)) for n, data in cells_of.all(Plane.ARTIFACT)]
