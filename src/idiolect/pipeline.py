@@ -17,7 +17,7 @@ import numpy as np
 
 from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
-from idiolect.errors import ConfigError, UnsupportedCall
+from idiolect.errors import ConfigError, NotFound, UnsupportedCall
 from idiolect.prompting.assembly import assemble, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.keys import MasterKey
@@ -104,19 +104,26 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - one failed job must not end the thread; it is counted and told
                 self.failures[type(error).__name__] += 1
                 log.error("background job failed: %s", type(error).__name__)
-            finally:
-                self._jobs.task_done()
-        self._jobs.task_done()
 
     def pause(self, seconds: float) -> None:
         """Wait, inside a job, for more to come; not where somebody is waiting for the jobs to end."""
         self._hurried.wait(seconds)
 
     def drain(self) -> None:
-        """Wait for all submitted jobs."""
-        self._hurried.set()
-        self._jobs.join()
+        """Wait for all jobs submitted so far; those that come in the meantime are not waited for."""
+        done = threading.Event()
+        with self._lock:
+            if self._thread is None:
+                return
+            self._hurried.set()
+            self._jobs.put(done.set)
+        done.wait()
         self._hurried.clear()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait, about."""
+        return self._jobs.qsize()
 
     def close(self) -> None:
         """Finish what is submitted and stop."""
@@ -352,8 +359,11 @@ class Idiolect:
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Return a trace; one of this process may still be on its way to the store and is waited for."""
-        self.worker.drain()
-        return self.store.trace(trace_id)
+        try:
+            return self.store.trace(trace_id)
+        except NotFound:
+            self.worker.drain()
+            return self.store.trace(trace_id)
 
     def influence(self, trace_id: str) -> list[Influence]:
         """Drop each used thing in turn and measure the answer's log likelihood, all in one batch.
