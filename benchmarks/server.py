@@ -307,16 +307,20 @@ def litellm(venv: Path, folder: str, stub: str) -> Iterator[Target]:
     }
     path = Path(folder) / "litellm.yaml"
     path.write_text(json.dumps(settings))  # JSON is YAML
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False",
-                   "DISABLE_ADMIN_UI": "True", "LITELLM_LOG": "ERROR"}  # fmt: skip
+    switches = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "DISABLE_ADMIN_UI": "True",
+        "LITELLM_LOG": "ERROR", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }  # fmt: skip
     command = [str(venv / "bin" / "litellm"), "--config", str(path), "--port", str(port), "--host", "127.0.0.1"]
-    with started([*command, "--telemetry", "False"], environment) as process:
+    with started([*command, "--telemetry", "False"], {**os.environ, **switches}) as process:
         target = Target("litellm proxy", port, process.pid)
         for _ in range(240):
             try:
                 asyncio.run(_load(target, 1, 5, 1))
                 break
             except (OSError, RuntimeError):
+                if process.poll() is not None:
+                    raise SystemExit(f"LiteLLM's proxy ended at once; run it by hand to see why: {command}") from None
                 time.sleep(0.5)
         else:
             raise SystemExit("LiteLLM's proxy did not start within two minutes")

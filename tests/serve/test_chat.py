@@ -279,3 +279,21 @@ def test_models(client):
     assert [model["id"] for model in listed["data"]] == ["toy"]
     assert client.get("/v1/models/toy").json() == listed["data"][0]
     assert client.get("/v1/models/org/other").status_code == 404
+
+
+def test_a_trace_can_be_read_while_work_keeps_coming(client):
+    import threading
+
+    tea(client)
+    stop = threading.Event()
+
+    def again():
+        if not stop.wait(0.01):
+            client.idiolect.worker.submit(again)
+
+    client.idiolect.worker.submit(again)
+    answer = client.post("/v1/chat/completions", json={**ASK, "user": "ana"})
+    found = client.get(f"/v1/traces/{answer.headers['X-Idiolect-Trace']}")
+    stop.set()
+    assert found.status_code == 200
+    assert "idiolect_background_jobs" in client.get("/metrics").text

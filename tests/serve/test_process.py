@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from serve.stub import Stub
 pytestmark = pytest.mark.process
 openai = pytest.importorskip("openai")
 
+KILLS = int(os.environ.get("IDIOLECT_KILLS", "5"))
 USER = [{"role": "user", "content": "What do I drink at breakfast?"}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": CITY}}]
@@ -175,7 +177,7 @@ def test_killing_the_server_loses_no_acknowledged_record(start):
             except (OSError, http.client.HTTPException):
                 return
 
-    for _ in range(5):
+    for _ in range(KILLS):
         server = start()
         assert acknowledged <= {record["id"] for record in records(server, "ana")}
         threads = [threading.Thread(target=work, args=(server, number)) for number in range(3)]

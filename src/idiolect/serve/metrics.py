@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from idiolect.pipeline import Idiolect
 
@@ -29,6 +29,9 @@ class _Inner:
         for name, count in sorted(self._idiolect.counters.items()):
             malformed.add_metric([name], count)
         yield malformed
+        yield GaugeMetricFamily(
+            "idiolect_background_jobs", "Jobs waiting to be done after answers", self._idiolect.worker.waiting
+        )
 
 
 class Metrics:
@@ -57,7 +60,6 @@ class Metrics:
         self.upstream_errors = Counter(
             "idiolect_upstream_errors", "Error answers of the upstream model", ["status"], registry=registry
         )
-        self.open_streams = Gauge("idiolect_open_streams", "Streams being sent", registry=registry)
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """Count one finished request."""
