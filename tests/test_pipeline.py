@@ -19,7 +19,9 @@ def app(tmp_path):
             for i, t in enumerate(("saffron rice is my favourite", "the lake was cold", "trains are late"))
         ]
     )
-    return Idiolect(store, ToyBackend(), Settings(methods=("retrieval",)), clock=lambda: 1.5e9, backend_name="toy")
+    return Idiolect(
+        store, ToyBackend(), Settings(methods=("memory", "retrieval")), clock=lambda: 1.5e9, backend_name="toy"
+    )
 
 
 def test_a_question_is_answered_traced_and_explained(app):
@@ -82,7 +84,7 @@ def test_fit_of_a_method_that_learns_nothing_says_so(app):
 def test_traces_of_an_erased_person_are_gone(app):
     trace_id = app.ask("rice?", "ana").trace_id
     receipt = app.erase("ana")
-    assert receipt.removed["records"] == 3
+    assert receipt.removed["records"] == 4  # the exchange too
     assert receipt.removed["traces"] == 1
     with pytest.raises(NotFound):
         app.trace(trace_id)
@@ -110,3 +112,13 @@ def test_the_query_is_embedded_once_however_many_methods_ask(app):
     before = app.store.embedder.calls
     app.plan(Call(({"role": "user", "content": "rice"},)), "ana", methods=["memory", "retrieval"])
     assert app.store.embedder.calls == before + 1
+
+
+def test_an_erasure_by_another_process_outlives_an_answer_under_way(app, tmp_path):
+    plan = app.plan(Call(({"role": "user", "content": "I like rice"},)), "ana")
+    other = open_store(tmp_path, HashEmbedder())
+    Idiolect(other, ToyBackend(), Settings()).erase("ana")
+    app.finish(plan, plan.call.messages, app.backend.generate([plan.call])[0])
+    app.worker.drain()
+    assert other.users() == []
+    assert open_store(tmp_path).users() == []

@@ -59,6 +59,8 @@ class Plan:
     trace: dict[str, Any]
     user: str
     methods: tuple[Named, ...] = ()
+    number: int = 0
+    """The user's number in the store when it was planned, 0 for a user who was not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class Idiolect:
     backend_name: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     worker: Worker = field(default_factory=Worker)
-    traces: deque[tuple[str, str, dict[str, Any]]] = field(default_factory=deque)
+    traces: deque[tuple[Plan, dict[str, Any]]] = field(default_factory=deque)
     """Traces of finished answers on their way to the store."""
 
     @staticmethod
@@ -222,7 +224,7 @@ class Idiolect:
         planned = assemble(planned, budget, self.backend.count_tokens)
         trace = self._trace(call, planned, offered, user, chosen, budget)
         trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
-        return Plan(planned, secrets.token_hex(16), trace, user, chosen)
+        return Plan(planned, secrets.token_hex(16), trace, user, chosen, self.store.number(user))
 
     def _apply(self, name: str, method: Method, call: Call, view: StoredUser, ctx: Context) -> Call:
         out = method.apply(call, view, ctx)
@@ -294,19 +296,24 @@ class Idiolect:
             "tokens_out": completion.tokens_out,
             "model": self.backend.fingerprint,
         }
-        self.traces.append((plan.user, plan.trace_id, trace))
+        self.traces.append((plan, trace))
         self.worker.submit(self._keep_traces)
         if self.settings.remember if remember is None else remember:
             turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id)
-            self.worker.submit(lambda: self.observe(turn, plan.user, plan.methods))
+            self.worker.submit(lambda: self._erased(plan) or self.observe(turn, plan.user, plan.methods))
 
     def _keep_traces(self) -> None:
         """Write all waiting traces at once: under load one commit serves many answers."""
         if self.traces:
             self.worker.pause(TRACE_SECONDS)
         waiting = [self.traces.popleft() for _ in range(len(self.traces))]
-        if waiting:
-            self.store.put_traces(waiting)
+        kept = [(plan.user, plan.trace_id, trace) for plan, trace in waiting if not self._erased(plan)]
+        if kept:
+            self.store.put_traces(kept)
+
+    def _erased(self, plan: Plan) -> bool:
+        """Whether the person was erased, by whichever process, while the answer was under way: nothing is kept then."""
+        return plan.number != 0 and not self.store.exists(plan.number)
 
     def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
         """Let the methods learn from a turn now; return all that was kept."""

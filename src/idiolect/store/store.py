@@ -232,6 +232,16 @@ class Store:
         """Return the user's key, ``None`` for an unknown user."""
         return self.keyring.get(user_id)
 
+    def number(self, user_id: str) -> int:
+        """Return the user's number, 0 for an unknown user; it is never given to anybody else."""
+        key = self.key(user_id)
+        return 0 if key is None else key.uid
+
+    def exists(self, number: int) -> bool:
+        """Whether the user of that number is still there."""
+        with self.rows.read() as tx:
+            return tx.user(number) is not None
+
     def _known(self, user_id: str) -> DataKey:
         key = self.keyring.get(user_id)
         if key is None:
