@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from idiolect.text.budget import line, share_out
-from idiolect.text.rendering import defuse
-from idiolect.types import Block, Call, Item, Message
+from idiolect.types import Block, Call, Message
 
 OPEN, CLOSE = "<personal-data>", "</personal-data>"
 
@@ -29,21 +28,12 @@ def assemble(call: Call, budget: int, count: Callable[[str], int]) -> Call:
     """
     if not call.context:
         return call
-    clean = [replace(block, items=tuple(_clean(item) for item in block.items)) for block in call.context]
-    ordered = sorted(clean, key=lambda block: not block.stable)
+    ordered = sorted(call.context, key=lambda block: not block.stable)
     chosen = [replace(block, items=items) for block, items in share_out(ordered, budget, count)]
     if not chosen:
         return replace(call, context=())
-    used = tuple(
-        replace(item.used, text=line(item).rstrip("\n"), header=item.header) for b in chosen for item in b.items
-    )
+    used = tuple(replace(item.used, text=item.text, header=item.header) for b in chosen for item in b.items)
     return replace(call, messages=write(call.messages, chosen), context=(), used=(*call.used, *used))
-
-
-def _clean(item: Item) -> Item:
-    text, header = defuse(item.text), defuse(" ".join(item.header.split()))
-    # Most texts need no change, and a copy of the item is the larger cost.
-    return item if text == item.text and header == item.header else replace(item, text=text, header=header)
 
 
 def write(messages: Sequence[Message], blocks: Sequence[Block]) -> tuple[Message, ...]:
@@ -74,8 +64,8 @@ def _render(blocks: Sequence[Block]) -> str:
         for item in block.items:
             if item.header != header:
                 header = item.header
-                parts.append(f"{header}\n" if header else "")
-            parts.append(line(item))
+                parts.append(line(header) if header else "")
+            parts.append(line(item.text))
     return "".join([*parts, CLOSE, "\n"])
 
 

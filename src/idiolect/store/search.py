@@ -122,15 +122,14 @@ class _Ground:
 
 def _ground(snap: Snapshot, now: float, kinds: Sequence[str], ranker: Ranker) -> _Ground:
     """Return the ground, remembered for as long as the index stays as it is unless ``now`` cuts into it."""
-    visible = snap.visible(now, kinds)
     if now <= snap.newest:
-        return _make_ground(snap, visible, now, ranker)
-    key = (ranker, () if visible is None else tuple(kinds))
+        return _make_ground(snap, snap.visible(now, kinds), now, ranker)
+    key = (ranker, tuple(kinds))
     ground: _Ground | None = snap.memo.get(key)
     if ground is None:
         if len(snap.memo) >= _GROUNDS:
             snap.memo.clear()
-        ground = snap.memo[key] = _make_ground(snap, visible, snap.newest, ranker)
+        ground = snap.memo[key] = _make_ground(snap, snap.visible(now, kinds), snap.newest, ranker)
     return ground
 
 

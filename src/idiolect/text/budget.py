@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from idiolect.text.rendering import defuse
 from idiolect.types import Block, Item
 
 SMALLEST = 12
 """Stop looking for pieces that fit once fewer tokens than this are left."""
 
 
-def line(item: Item) -> str:
-    """Return an item as one line, its whitespace collapsed: line costs then add up."""
-    return " ".join(item.text.split()) + "\n"
+def line(text: str) -> str:
+    """Return stored text as one defused line, its whitespace collapsed: line costs then add up."""
+    return defuse(" ".join(text.split())) + "\n"
 
 
 def fit(block: Block, budget: int, count: Callable[[str], int], said: set[str]) -> tuple[tuple[Item, ...], int]:
-    """Take a block's items in falling score while they fit; return them in reading order, and the tokens used.
+    """Take a block's items in falling score while they fit; return them as lines in reading order, and the tokens used.
 
     A header is paid for once. An item that does not fit is passed over and the next is tried. What is in ``said``
     already is passed over too; what is taken is added to it.
@@ -24,17 +26,18 @@ def fit(block: Block, budget: int, count: Callable[[str], int], said: set[str]) 
     used, headers = 0, set[str]()
     chosen: list[Item] = []
     for item in sorted(block.items, key=lambda item: -item.score):
-        words = line(item).strip(" -\n").casefold()
+        text, header = line(item.text), line(item.header) if item.header else ""
+        words = text.strip(" -\n").casefold()
         if words in said:
             continue
-        cost = count(line(item))
-        if item.header and item.header not in headers:
-            cost += count(item.header + "\n")
+        cost = count(text)
+        if header and header not in headers:
+            cost += count(header)
         if used + cost <= budget:
             used += cost
-            headers.add(item.header)
+            headers.add(header)
             said.add(words)
-            chosen.append(item)
+            chosen.append(replace(item, text=text.rstrip("\n"), header=header.rstrip("\n")))
         elif budget - used < SMALLEST:
             break
     return tuple(sorted(chosen, key=lambda item: item.order)), used

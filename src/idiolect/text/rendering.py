@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from idiolect.types import Record
 
@@ -11,10 +13,13 @@ DATED_AFTER = 2 * 365 * 86400.0  # earlier times are order numbers of sources wi
 
 def date_header(time: float) -> str:
     """Return ``[8 May 2023]``, or nothing for a record without a real date."""
-    if time < DATED_AFTER:
-        return ""
-    day = datetime.fromtimestamp(time, UTC)
-    return f"[{day.day} {day:%B %Y}]"
+    return "" if time < DATED_AFTER else _day_header(int(time // 86400))
+
+
+@lru_cache(maxsize=1 << 14)
+def _day_header(day: int) -> str:
+    date = datetime.fromtimestamp(day * 86400, UTC)
+    return f"[{date.day} {date:%B %Y}]"
 
 
 def shorten(text: str, chars: int) -> str:
@@ -37,14 +42,11 @@ def render(record: Record, input_chars: int, output_chars: int) -> str:
 # Angle brackets carry every delimiter of ours and every special token of the usual chat templates; the few that use
 # square brackets are listed.
 _DEFUSED = str.maketrans({"<": "\u2039", ">": "\u203a", "\u2028": " ", "\u2029": " "})
-_SQUARE = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]")
+_SQUARE = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT)|TOOL_CALLS|AVAILABLE_TOOLS)\]")
 
 
 def defuse(text: str) -> str:
     """Return stored text that can close no delimiter of ours and open no role of a chat template."""
-    if text.isascii() and "<" not in text and ">" not in text and "[" not in text:
-        return text  # by far the most frequent case
-    text = text.translate(_DEFUSED)
-    for token in _SQUARE:
-        text = text.replace(token, token.replace("[", "(").replace("]", ")"))
-    return text
+    if not text.isascii() or "<" in text or ">" in text:
+        text = text.translate(_DEFUSED)
+    return _SQUARE.sub(r"(\1)", text) if "[" in text else text
