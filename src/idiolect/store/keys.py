@@ -20,11 +20,13 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from idiolect.errors import ConfigError, StoreCorrupt, WrongMasterKey
+from idiolect.errors import ConfigError, StoreBusy, StoreCorrupt, WrongMasterKey
 from idiolect.store.sqlite import connect, translated
 
 _NONCE = 12
 _CHECK = b"idiolect keyring 1"
+_REMEMBERED = 1 << 16  # unwrapped keys held in memory
+_ATTEMPTS = 5
 
 
 class Box:
@@ -202,6 +204,8 @@ class Keyring:
         if row is None:
             return None
         key = self._unwrap(row[0], name, row[1])
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
         self._known[user_id] = key
         return key
 
@@ -214,14 +218,16 @@ class Keyring:
     def ensure(self, user_ids: Iterable[str]) -> list[DataKey]:
         """Return the users' keys, making those that do not exist; durable when this returns."""
         wanted = list(user_ids)
-        found = [self.get(user_id) for user_id in wanted]
-        if all(found):
-            return [key for key in found if key is not None]
-        with self._write() as db:
-            for user_id, key in zip(wanted, found, strict=True):
-                if key is None:
-                    self._create(db, user_id)
-        return [key for key in map(self.get, wanted) if key is not None]
+        for _ in range(_ATTEMPTS):
+            found = [self.get(user_id) for user_id in wanted]
+            keys = [key for key in found if key is not None]
+            if len(keys) == len(wanted):
+                return keys
+            with self._write() as db:
+                for user_id, key in zip(wanted, found, strict=True):
+                    if key is None:
+                        self._create(db, user_id)
+        raise StoreBusy(f"a user is erased as fast as records are added to {self.path}; nothing was written")
 
     def _create(self, db: sqlite3.Connection, user_id: str) -> None:
         name = self._name(user_id)
