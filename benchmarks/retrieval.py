@@ -3,7 +3,7 @@
     python benchmarks/retrieval.py                                        # a few minutes, without peers
     python benchmarks/retrieval.py --peers-python VENV/bin/python --json benchmarks/results/retrieval.json
     python benchmarks/retrieval.py --levels 1x1000 1000x100               # some levels only
-    python benchmarks/retrieval.py --levels 1x1000+1000000                # a million other people in the same store
+    python benchmarks/retrieval.py --levels 1x1000+999999                 # a million people in the same store
 
 Everyone gets the same texts and the same vectors (``corpus.py``); query vectors are given, so no figure contains the
 embedding model, whose time is reported apart. A level ``UxN+O`` is U measured people with N records each among O others

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-K, ROUNDS, ENOUGH_S = 10, 3, 40.0
+K, ROUNDS, ENOUGH_S = 10, 3, 20.0
 
 
 class Given:
@@ -34,6 +34,10 @@ class Given:
         """Return the vector of a text or question."""
         n = self._at.get(text)
         return self._asked_lists[self._asked_at[text]] if n is None else self.vectors[n].tolist()
+
+    def key(self, text: str) -> str:
+        """Return a short name of a text."""
+        return str(self._at[text])
 
     def add(self, one: Callable[[str, str], object], seconds: float) -> list[float]:
         """Add texts one by one until the time is up; return what each took [s]."""
@@ -58,7 +62,7 @@ class Given:
                 start = time.perf_counter()
                 search(user, text, K)
                 times.append((time.perf_counter() - start) * 1e3)
-                if time.perf_counter() - started > ENOUGH_S and len(times) >= 20:
+                if time.perf_counter() - started > ENOUGH_S and len(times) >= 10:
                     break
             rounds.append(times)
             if time.perf_counter() - started > ENOUGH_S:
@@ -80,7 +84,7 @@ class Given:
     def _recall(self, search: Callable[[str, str, int], list[str]]) -> float:
         own = [n for n, (user, _) in enumerate(self.texts) if user == "u0"]
         k, hits = min(K, len(own)), []
-        for n, text in enumerate(self.asked[:20]):
+        for n, text in enumerate(self.asked[:10]):
             best = np.argsort(-(self.vectors[own] @ self._asked[n]))[:k]
             hits.append(len({self.texts[own[i]][1] for i in best} & set(search("u0", text, K))) / k)
         return float(np.mean(hits))

@@ -48,10 +48,10 @@ with contextlib.ExitStack() as stack:
         return [item.value["text"] for item in store.search(("memories", user), query=text, limit=k)]
 
     def put(user: str, text: str) -> None:
-        store.put(("memories", user), text, {"text": text})
+        store.put(("memories", user), data.key(text), {"text": text})
 
     adds = data.add(put, seconds)
     for first in range(len(adds), len(data.texts), 1000):
         rows = data.texts[first : first + 1000]
-        store.batch([PutOp(("memories", user), text, {"text": text}) for user, text in rows])
+        store.batch([PutOp(("memories", user), data.key(text), {"text": text}) for user, text in rows])
     print(json.dumps(data.report(adds, search, work)))
