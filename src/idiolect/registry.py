@@ -88,6 +88,11 @@ sources: Registry[Any] = Registry("import format", "idiolect.sources", ("idiolec
 """Entries make an :class:`idiolect.sources.Source`."""
 
 
+def _need_frozen(what: str, cls: type) -> None:
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ConfigError(f"{what}: {cls.__name__} must be a frozen dataclass")
+
+
 def method(name: str, *, level: Level, paper: str, needs: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
     """Register a frozen dataclass as a personalization method.
 
@@ -95,8 +100,7 @@ def method(name: str, *, level: Level, paper: str, needs: tuple[str, ...] = ()) 
     """
 
     def register(cls: type[T]) -> type[T]:
-        if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            raise ConfigError(f"method {name!r}: {cls.__name__} must be a frozen dataclass")
+        _need_frozen(f"method {name!r}", cls)
         methods.add(name, cast("Callable[..., Method]", cls), level=level, paper=paper, needs=needs)
         return cls
 
@@ -122,8 +126,7 @@ def source(name: str, *, files: str, fallback: bool = False) -> Callable[[type[T
     """
 
     def register(cls: type[T]) -> type[T]:
-        if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            raise ConfigError(f"import format {name!r}: {cls.__name__} must be a frozen dataclass")
+        _need_frozen(f"import format {name!r}", cls)
         sources.add(name, cast("Callable[..., Any]", cls), files=files, fallback=fallback)
         return cls
 
