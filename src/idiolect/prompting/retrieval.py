@@ -14,7 +14,7 @@ from idiolect.types import Block, Call, Context, Hit, Item, Kind, Used, User
 class Retrieval:
     """Put the records that best match the question before it, with their dates."""
 
-    k: int = 40
+    k: int = 32
     """Candidates; how many of them enter is decided by the token budget."""
     share: float = 3.0
     """Part of the token budget relative to the other slots."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Endpoint = Callable[[Request], Any]
 
+SWITCH_SECONDS = 0.0005
+
 _USER = "/v1/users/{user}"
 ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/v1/chat/completions", openai_api.chat),
@@ -149,6 +151,9 @@ def uvicorn_server(app: Starlette, options: Serve) -> uvicorn.Server:
     """Return a server for the app that writes no user data to its log."""
     import uvicorn
 
+    # A thread that plans or learns holds the interpreter for so long before the event loop gets it; the default of
+    # 5 ms is then what the slowest requests wait.
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" and find_spec("uvloop") else "asyncio",

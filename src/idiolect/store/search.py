@@ -312,9 +312,9 @@ class _Scorer:
         self, at: Rows, score: npt.NDArray[Any], parts: dict[str, npt.NDArray[Any]], session: npt.NDArray[Any]
     ) -> list[Found]:
         names = [*parts, "session"]
-        columns = [values.tolist() for values in (*parts.values(), session)]
+        columns = [np.round(values.astype(np.float64), 4).tolist() for values in (*parts.values(), session)]
         return [
-            Found(row, total, {name: round(x, 4) for name, x in zip(names, values, strict=True) if x})
+            Found(row, total, {name: x for name, x in zip(names, values, strict=True) if x})
             for row, total, *values in zip(self.layout.row_at[at].tolist(), score.tolist(), *columns, strict=True)
             if total > -np.inf
         ]

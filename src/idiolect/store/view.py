@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -100,6 +100,6 @@ class StoredUser:
         return [record for record in records if record.time < self.now]
 
 
-def view(store: Store, user_id: str, now: float | None = None, clock: Callable[[], float] | None = None) -> StoredUser:
+def view(store: Store, user_id: str, now: float | None = None) -> StoredUser:
     """Open a view; without ``now`` everything is visible."""
     return StoredUser(store, user_id, np.inf if now is None else now)
