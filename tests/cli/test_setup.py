@@ -129,7 +129,7 @@ def test_methods_come_from_the_registry(run: Run) -> None:
     assert [method["name"] for method in found] == registry.methods.names()
     one = run("methods", "retrieval", "--json").json
     k = next(setting for setting in one["settings"] if setting["name"] == "k")
-    assert (k["type"], k["default"]) == ("int", 40)
+    assert (k["type"], k["default"]) == ("int", 32)
     assert "token budget" in k["about"]
     assert "retrieval" in run("methods").out
     assert "Candidates" in run("methods", "retrieval").out
