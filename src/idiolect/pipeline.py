@@ -22,7 +22,7 @@ from idiolect.prompting.assembly import assemble, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
-from idiolect.store.view import StoredUser
+from idiolect.store.view import StoredUser, view
 from idiolect.text.embedding import load_embedder
 from idiolect.types import (
     Backend,
@@ -214,11 +214,10 @@ class Idiolect:
         """
         start = time.perf_counter()
         chosen = self.methods(methods)
-        view = StoredUser(self.store, user, np.inf if now is None else now)
-        ctx = self.context()
+        seen, ctx = view(self.store, user, now), self.context()
         planned = call
         for name, method in chosen:
-            planned = self._apply(name, method, planned, view, ctx)
+            planned = self._apply(name, method, planned, seen, ctx)
         budget = self.settings.prompt.tokens if tokens is None else tokens
         offered = planned.context
         planned = assemble(planned, budget, self.backend.count_tokens)
@@ -226,8 +225,8 @@ class Idiolect:
         trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
         return Plan(planned, secrets.token_hex(16), trace, user, chosen, self.store.number(user))
 
-    def _apply(self, name: str, method: Method, call: Call, view: StoredUser, ctx: Context) -> Call:
-        out = method.apply(call, view, ctx)
+    def _apply(self, name: str, method: Method, call: Call, user: StoredUser, ctx: Context) -> Call:
+        out = method.apply(call, user, ctx)
         missing = out.needs - call.needs - self.backend.supports
         if missing:
             need = sorted(missing)[0]
@@ -317,12 +316,12 @@ class Idiolect:
 
     def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
         """Let the methods learn from a turn now; return all that was kept."""
-        view, ctx = StoredUser(self.store, user), self.context()
+        seen, ctx = view(self.store, user), self.context()
         turn = replace(turn, time=self._no_earlier(user, turn.time))
         records: list[Record] = []
         for _, method in methods:
             if isinstance(method, Observes):
-                learnt = method.observe(turn, view, ctx)
+                learnt = method.observe(turn, seen, ctx)
                 self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
                 records += learnt.records
                 self.store.put_artifacts(learnt.artifacts)
@@ -346,9 +345,9 @@ class Idiolect:
         stale = getattr(method, "stale", None)
         if stale is None or not isinstance(method, Fits):
             return
-        view = StoredUser(self.store, user)
-        if stale(view):
-            self.store.put_artifacts(method.fit([view], self.context()))
+        seen = view(self.store, user)
+        if stale(seen):
+            self.store.put_artifacts(method.fit([seen], self.context()))
 
     def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Run a method's offline learning for some users; return how many artifacts were new."""
@@ -357,7 +356,7 @@ class Idiolect:
             raise ConfigError(f"method {name!r} learns nothing offline; it works from the records directly")
         made = 0
         for done, user in enumerate(users, 1):
-            made += self.store.put_artifacts(method.fit([StoredUser(self.store, user)], self.context()))
+            made += self.store.put_artifacts(method.fit([view(self.store, user)], self.context()))
             if progress is not None:
                 progress(done, len(users))
         return made

@@ -156,7 +156,7 @@ def test_other_addresses_need_a_key(host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_needs_none(host):
-    check_bind(Serve(host=host))
+    assert check_bind(Serve(host=host)) is None
 
 
 @pytest.mark.parametrize(

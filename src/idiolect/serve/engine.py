@@ -16,7 +16,6 @@ from idiolect.errors import ConfigError, InputError, UnknownName, UnsupportedCal
 from idiolect.pipeline import Idiolect, Plan
 from idiolect.serve.metrics import Metrics
 from idiolect.serve.wishes import Wish, session_of
-from idiolect.store.keys import DataKey
 from idiolect.types import Call, Chunk, Completion, Turn
 
 log = logging.getLogger("idiolect.serve")
@@ -37,7 +36,6 @@ class Outcome:
     label: str
     """``true``, or the reason: ``no-user``, ``no-history``, ``no-match``, ``off``, ``failed:<error class>``."""
     plan: Plan | None = None
-    key: DataKey | None = None
 
     def headers(self, answered: bool = True) -> dict[str, str]:
         """Return the response headers that tell of it; only an answer has a trace."""
@@ -94,14 +92,13 @@ class Engine:
             return Outcome(call, wish, f"failed:{name}")
 
     def _plan(self, call: Call, wish: Wish) -> Outcome:
-        key = self.idiolect.store.key(wish.user)
-        if key is None:
+        if not self.idiolect.store.number(wish.user):
             self.idiolect.methods(wish.methods)  # a wrong name is an error for a new user too
             return Outcome(call, wish, "no-history")
         start = time.perf_counter()
         plan = self.idiolect.plan(call, wish.user, methods=wish.methods, now=wish.now, tokens=wish.tokens)
         self.metrics.plan_seconds.observe(time.perf_counter() - start)
-        return Outcome(plan.call, wish, "true" if plan.call.used else "no-match", plan, key)
+        return Outcome(plan.call, wish, "true" if plan.call.used else "no-match", plan)
 
     # -- the answer --------------------------------------------------------------------------------------------
 
@@ -144,15 +141,11 @@ class Engine:
     def finish(self, outcome: Outcome, asked: Call, completion: Completion) -> None:
         """Keep the trace and learn from the turn, in the background.
 
-        ``asked`` is the call as the client sent it. A person who was erased while the answer was made stays erased.
+        ``asked`` is the call as the client sent it.
         """
         wish, idiolect = outcome.wish, self.idiolect
         if not wish.user or wish.methods == ():
             return
-        if outcome.key is not None:
-            key = idiolect.store.key(wish.user)
-            if key is None or key.uid != outcome.key.uid:
-                return
         session = session_of(wish, asked.messages)
         if outcome.plan is not None:
             idiolect.finish(outcome.plan, asked.messages, completion, session=session, remember=wish.remember)
