@@ -45,6 +45,7 @@ RANKERS = {
     "default": HYBRID,
 }
 DEPTH = 100
+RETRIEVAL = {"name": "retrieval", "k": DEPTH}  # enough candidates for the largest budget
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def score_hits(ranked: Sequence[str], evidence: frozenset[str]) -> list[float]:
 
 def coverage(app: Idiolect, question: Question, budget: int) -> tuple[float, float, int]:
     call = Call(({"role": "user", "content": question.text},))
-    plan = app.plan(call, question.user, methods=[{"name": "retrieval", "k": 100}], tokens=budget)
+    plan = app.plan(call, question.user, methods=[RETRIEVAL], tokens=budget)
     inside = {u.id for u in plan.call.used if not u.text.endswith(" ...")}
     text = plan.call.messages[-1]["content"]
     handed = text[text.index(OPEN) + len(OPEN) : text.index(CLOSE)] if OPEN in text else ""
@@ -157,7 +158,7 @@ def result(args, app, files, asked, hits, covered, imported) -> dict[str, object
             for b, rows in covered.items()
         },
         "import_seconds": round(imported, 1),
-        "settings": {"ranker": str(HYBRID), "retrieval": registry.settings_of(registry.make_method("retrieval")[1])},
+        "settings": {"ranker": str(HYBRID), "retrieval": registry.settings_of(registry.make_method(RETRIEVAL)[1])},
         "embedder": "" if embedder is None else embedder.fingerprint,
         "tokenizer": app.backend.fingerprint,
         "data_sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
