@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from idiolect.backends._generation import log_softmax
+from idiolect.backends.toy import ToyBackend
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
-from idiolect.types import Floats, Record
+from idiolect.types import Call, Floats, Record
 
 
 class HashEmbedder:
@@ -36,6 +38,56 @@ class HashEmbedder:
                 out[row] = np.sum([self._word(w) for w in words], axis=0)
                 out[row] /= np.linalg.norm(out[row])
         return out
+
+
+class InsideToy(ToyBackend):
+    """A toy with hidden states (hashes of the last bytes); soft prompts and vectors move its logits by a matrix."""
+
+    supports = ToyBackend.supports | {"inside", "soft_prompt", "steering"}
+    hidden, layers, embedding_norm = 16, 4, 1.0
+
+    def _next(self, call: Call, prompts: Any, answer: bytes) -> Floats:
+        row = super()._next(call, prompts, answer)
+        if call.soft_prompt is not None:
+            row = row + self._out @ call.soft_prompt.sum(axis=0)
+        for steer in call.steering:
+            row = row + steer.strength * (self._out @ steer.vector)
+        return row.astype(np.float32)
+
+    @property
+    def _out(self) -> Floats:
+        return np.random.default_rng(7).normal(size=(257, self.hidden)).astype(np.float32)
+
+    def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
+        return [np.stack([self._state(layer, text.encode()[: at + 1]) for at in range(len(text.encode()))])
+                for text in continuations]  # fmt: skip
+
+    def _state(self, layer: int, seen: bytes) -> Floats:
+        seed = int.from_bytes(hashlib.blake2b(bytes([layer]) + seen[-3:], digest_size=4).digest(), "little")
+        return np.random.default_rng(seed).normal(size=self.hidden).astype(np.float32)
+
+    def token_logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[Floats]:
+        out = []
+        for call, text in zip(calls, continuations, strict=True):
+            data, prompts = text.encode(), self._prompts(call)
+            rows = [log_softmax(self._next(call, prompts, data[:at]))[byte] for at, byte in enumerate(data)]
+            out.append(np.array(rows, np.float32))
+        return out
+
+    def soft_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        scores, gradients = [], []
+        for call, text, weight in zip(calls, continuations, weights, strict=True):
+            data, prompts, total, score = text.encode(), self._prompts(call), np.zeros(self.hidden, np.float32), 0.0
+            for at, byte in enumerate(data):
+                row = log_softmax(self._next(call, prompts, data[:at]))
+                score += float(row[byte])
+                total += self._out[byte] - np.exp(row) @ self._out
+            assert call.soft_prompt is not None
+            scores.append(score)
+            gradients.append(np.tile(np.float32(weight) * total, (len(call.soft_prompt), 1)))
+        return np.array(scores, np.float32), gradients
 
 
 def open_store(folder: Path, embedder: Any = None, **kwargs: Any) -> Store:

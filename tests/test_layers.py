@@ -11,12 +11,12 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
-    {"types"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
+    {"types", "peers", "inside"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
     {"store", "sources", "training", "decoding"}, {"backends"},
-    {"prompting", "memory", "adaptation", "alignment"}, {"pipeline"}, {"evidence"},
+    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
-METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")
+METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment", "evidence")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))
 

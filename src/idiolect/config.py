@@ -38,6 +38,16 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class PeersPolicy:
+    """What methods may learn from other people; only those who share count at all (``idiolect consent``)."""
+
+    texts: bool = False
+    """Whether other people's records may enter a prompt."""
+    least: int = 5
+    """Counts and statistics need at least so many people."""
+
+
+@dataclass(frozen=True)
 class Serve:
     """The server."""
 
@@ -67,7 +77,11 @@ class Settings:
     remember: bool = True
     """Whether methods may learn from finished turns."""
     paths: Paths = Paths()
+    helper: str = ""
+    """Another model that writes and judges for the one that answers: the name of a table under ``backends``, its key
+    ``backend`` names the kind. Without one the model itself does."""
     prompt: Prompt = Prompt()
+    peers: PeersPolicy = PeersPolicy()
     serve: Serve = Serve()
 
     def resolved(self) -> Settings:
@@ -131,7 +145,7 @@ def parse(table: Mapping[str, Any], where: str = "settings") -> Settings:
 
 
 def _sections() -> dict[str, type]:
-    return {"paths": Paths, "prompt": Prompt, "serve": Serve}
+    return {"paths": Paths, "prompt": Prompt, "peers": PeersPolicy, "serve": Serve}
 
 
 def _check_keys(table: Mapping[str, Any], cls: type, prefix: str) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
 from idiolect.errors import ConfigError, NotFound, UnsupportedCall
-from idiolect.prompting.assembly import assemble, write
+from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.keys import MasterKey
+from idiolect.store.peers import Policy, StorePeers
+from idiolect.store.sharing import sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
 from idiolect.text.embedding import load_embedder
@@ -36,17 +38,17 @@ from idiolect.types import (
     Message,
     Method,
     Observes,
+    Proves,
     Record,
     Sampling,
     Turn,
     Used,
-    User,
+    text_of,
 )
 
 log = logging.getLogger("idiolect")
 
-Named = tuple[str, Method]
-
+NOT_KEPT = "[another person's record, not kept in the trace]"
 TRACE_SECONDS = 0.1
 """So long a finished trace waits for others to be written with."""
 
@@ -80,24 +82,6 @@ class Influence:
 
     used: dict[str, Any]
     effect: float
-
-
-def personalize(
-    call: Call, user: User, chosen: Sequence[Named], ctx: Context, tokens: int, backend_name: str = ""
-) -> tuple[Call, tuple[Block, ...]]:
-    """Fold the methods over a call and write their blocks into it within ``tokens``; return it and what was offered.
-
-    Raises :class:`UnsupportedCall` where a method needs what the backend cannot do.
-    """
-    planned = call
-    for name, method in chosen:
-        before, planned = planned, method.apply(planned, user, ctx)
-        missing = planned.needs - before.needs - ctx.model.supports
-        if missing:
-            need = sorted(missing)[0]
-            able = [e.name for e in registry.backends if need in e.info["supports"]]
-            raise UnsupportedCall(name, backend_name or type(ctx.model).__name__, need, able)
-    return assemble(planned, tokens, ctx.model.count_tokens), planned.context
 
 
 class Worker:
@@ -170,6 +154,12 @@ class Idiolect:
     worker: Worker = field(default_factory=Worker)
     traces: deque[tuple[Plan, dict[str, Any]]] = field(default_factory=deque)
     """Traces of finished answers on their way to the store."""
+    helper: Backend | None = None
+    """Another model that writes and judges for the one that answers."""
+
+    def __post_init__(self) -> None:
+        policy = self.settings.peers
+        self.peers = StorePeers(self.store, Policy(policy.texts, policy.least))
 
     @staticmethod
     def open(
@@ -193,12 +183,14 @@ class Idiolect:
         store = open_store(settings, ask)
         for spec in settings.methods:
             registry.make_method(spec)
-        return Idiolect(store, backend, settings, backend_name=settings.backend)
+        return Idiolect(store, backend, settings, backend_name=settings.backend, helper=_helper(settings))
 
     def close(self) -> None:
         """Finish what is still to be learnt, then close model and store."""
         self.worker.close()
         self.backend.close()
+        if self.helper is not None:
+            self.helper.close()
         self.store.close()
 
     def __enter__(self) -> Idiolect:
@@ -209,9 +201,11 @@ class Idiolect:
 
     # -- planning ----------------------------------------------------------------------------------------------
 
-    def context(self) -> Context:
+    def context(self, tokens: int | None = None, progress: Callable[[int, int], None] | None = None) -> Context:
         """Return what methods may use."""
-        return Context(self.backend, self.clock, np.random.default_rng(0), self.store.embedder)
+        budget = self.settings.prompt.tokens if tokens is None else tokens
+        rng, embedder = np.random.default_rng(0), self.store.embedder
+        return Context(self.backend, self.clock, rng, embedder, progress, self.peers, self.helper, budget)
 
     def methods(self, specs: Sequence[MethodSpec] | None = None) -> tuple[Named, ...]:
         """Make the named methods, or the default ones."""
@@ -233,13 +227,25 @@ class Idiolect:
         """
         start = time.perf_counter()
         chosen = self.methods(methods)
-        budget = self.settings.prompt.tokens if tokens is None else tokens
-        planned, offered = personalize(
-            call, view(self.store, user, now), chosen, self.context(), budget, self.backend_name
-        )
-        trace = self._trace(call, planned, offered, user, chosen, budget)
+        ctx = self.context(tokens)
+        planned, offered = personalize(call, view(self.store, user, now), chosen, ctx, self.backend_name)
+        trace = self._trace(call, planned, offered, user, chosen, ctx.tokens)
         trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
         return Plan(planned, secrets.token_hex(16), trace, user, chosen, self.store.number(user))
+
+    def _used_json(self, used: Used) -> dict[str, Any]:
+        """Return the fields as a mapping; ``dataclasses.asdict`` copies deeply and takes ten times as long.
+
+        Of another person's record the text is not kept, and its owner only as a pseudonym that dies with their key.
+        """
+        shown = {
+            "what": used.what, "id": used.id, "method": used.method, "slot": used.slot, "score": used.score,
+            "parts": dict(used.parts), "text": used.text, "header": used.header,
+        }  # fmt: skip
+        if used.owner:
+            key = self.store.key(used.owner)
+            shown |= {"text": NOT_KEPT, "owner": "" if key is None else key.mac("peer").hex()[:12]}
+        return shown
 
     def _trace(
         self, base: Call, planned: Call, offered: Sequence[Block], user: str, chosen: Sequence[Named], budget: int
@@ -252,10 +258,10 @@ class Idiolect:
             "backend": self.backend_name,
             "embedder": "" if self.store.embedder is None else self.store.embedder.fingerprint,
             "budget": budget,
-            "used": [_used_json(u) for u in planned.used],
+            "used": [self._used_json(u) for u in planned.used],
             "left_out": sum((i.used.id, i.used.slot) not in entered for b in offered for i in b.items),
             "base": list(base.messages),
-            "messages": list(planned.messages),
+            "messages": _without_others(planned),
             "slots": [{"slot": b.slot, "title": b.title, "stable": b.stable} for b in offered],
         }
 
@@ -350,23 +356,61 @@ class Idiolect:
     def _refresh(self, name: str, method: Method, user: str) -> None:
         """Fit a method again for a user where it says that what it learnt is stale."""
         stale = getattr(method, "stale", None)
-        if stale is None or not isinstance(method, Fits):
+        if stale is None or not isinstance(method, Fits) or registry.methods.get(name).info["together"]:
             return
         seen = view(self.store, user)
         if stale(seen):
             self.store.put_artifacts(method.fit([seen], self.context()))
 
     def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
-        """Run a method's offline learning for some users; return how many artifacts were new."""
+        """Run a method's offline learning for some users; return how many artifacts were new.
+
+        A method that learns together is fitted once, over those of them who share. Raises :class:`ConfigError` where
+        there is nothing to learn or nobody to learn from, :class:`UnsupportedCall` where the backend cannot do it.
+        """
         name, method = registry.make_method(spec)
         if not isinstance(method, Fits):
             raise ConfigError(f"method {name!r} learns nothing offline; it works from the records directly")
+        info = registry.methods.get(name).info
+        for need in sorted({*info["fit_needs"]} - self.backend.supports):
+            able = [e.name for e in registry.backends if need in e.info["supports"]]
+            raise UnsupportedCall(f"fit {name}", self.backend_name, need, able)
+        if info["together"]:
+            return self._fit_together(name, method, users, progress)
         made = 0
         for done, user in enumerate(users, 1):
             made += self.store.put_artifacts(method.fit([view(self.store, user)], self.context()))
             if progress is not None:
                 progress(done, len(users))
         return made
+
+    def prove(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
+        """Let a method measure what serves some users; return how many artifacts were new.
+
+        Raises :class:`ConfigError` where it measures nothing, :class:`UnsupportedCall` where the backend gives no log
+        probabilities.
+        """
+        name, method = registry.make_method(spec)
+        if not isinstance(method, Proves):
+            raise ConfigError(f"method {name!r} measures nothing; the one that does is 'auto'")
+        if "logprobs" not in self.backend.supports:
+            able = [e.name for e in registry.backends if "logprobs" in e.info["supports"]]
+            raise UnsupportedCall(f"measuring for {name}", self.backend_name, "logprobs", able)
+        people = [view(self.store, user) for user in users]
+        return self.store.put_artifacts(method.prove(people, self.context(progress=progress)))
+
+    def _fit_together(
+        self, name: str, method: Fits, users: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> int:
+        """Learn from those of some users who share."""
+        wanted = set(users)
+        people = [view(self.store, user) for user in sharing(self.store) if user in wanted]
+        if len(people) < self.settings.peers.least:
+            raise ConfigError(
+                f"method {name!r} learns from many people at once: {len(people)} of {len(wanted)} share their records, "
+                f"peers.least is {self.settings.peers.least}. Ask them and record it with: idiolect consent USER --give"
+            )
+        return self.store.put_artifacts(method.fit(people, self.context(progress=progress)))
 
     # -- why ---------------------------------------------------------------------------------------------------
 
@@ -402,12 +446,26 @@ class Idiolect:
         return erase(self.store, user, self.clock())
 
 
-def _used_json(used: Used) -> dict[str, Any]:
-    """Return the fields as a mapping; ``dataclasses.asdict`` copies deeply and takes ten times as long."""
-    return {
-        "what": used.what, "id": used.id, "method": used.method, "slot": used.slot, "score": used.score,
-        "parts": dict(used.parts), "text": used.text, "header": used.header,
-    }  # fmt: skip
+def _without_others(call: Call) -> list[Message]:
+    """Return the messages without other people's text: a trace belongs to one person and outlives another's erasure."""
+    others = [used.text for used in call.used if used.owner and used.text]
+    if not others:
+        return list(call.messages)
+    out: list[Message] = []
+    for message in call.messages:
+        text = text_of(message)
+        for other in others:
+            text = text.replace(other, NOT_KEPT)
+        out.append({**message, "content": text})
+    return out
+
+
+def _helper(settings: Settings) -> Backend | None:
+    """Make the helper that the settings name."""
+    if not settings.helper:
+        return None
+    table = dict(settings.backends.get(settings.helper, {}))
+    return registry.build(registry.backends.get(str(table.pop("backend", settings.helper))), table)
 
 
 def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, ...]:

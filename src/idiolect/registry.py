@@ -82,7 +82,9 @@ class Registry(Generic[T]):
             point.load()
 
 
-methods: Registry[Method] = Registry("method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory"))
+methods: Registry[Method] = Registry(
+    "method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory", "idiolect.evidence")
+)
 backends: Registry[Backend] = Registry("backend", "idiolect.backends", ("idiolect.backends",))
 sources: Registry[Any] = Registry("import format", "idiolect.sources", ("idiolect.sources",))
 """Entries make an :class:`idiolect.sources.Source`."""
@@ -95,15 +97,28 @@ def _need_frozen(what: str, cls: type) -> None:
         raise ConfigError(f"{what}: {cls.__name__} must be a frozen dataclass")
 
 
-def method(name: str, *, level: Level, paper: str, needs: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+def method(
+    name: str,
+    *,
+    level: Level,
+    paper: str,
+    needs: tuple[str, ...] = (),
+    fit_needs: tuple[str, ...] = (),
+    peers: bool = False,
+    together: bool = False,
+) -> Callable[[type[T]], type[T]]:
     """Register a frozen dataclass as a personalization method.
 
-    ``paper`` names the source ("arXiv:2310.20081 section 3"); ``needs`` lists the :attr:`Call.needs` it may add.
+    ``paper`` names the source ("arXiv:2310.20081 section 3"); ``needs`` lists the :attr:`Call.needs` it may add,
+    ``fit_needs`` what its ``fit`` must find among :attr:`Backend.supports` ("logprobs", "inside"). ``peers`` says that
+    it reads what other people share. A method that learns ``together`` is fitted over all people who share at once, and
+    what it learns belongs to :data:`idiolect.types.EVERYONE`.
     """
 
     def register(cls: type[T]) -> type[T]:
         _need_frozen(f"method {name!r}", cls)
-        methods.add(name, cast("Callable[..., Method]", cls), level=level, paper=paper, needs=needs)
+        info = {"level": level, "paper": paper, "needs": needs, "fit_needs": fit_needs}
+        methods.add(name, cast("Callable[..., Method]", cls), **info, peers=peers, together=together)
         return cls
 
     return register

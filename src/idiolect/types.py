@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from idiolect.peers import Peers
 
 Floats = npt.NDArray[np.float32]
 Message = Mapping[str, Any]
@@ -23,6 +26,9 @@ Kind = Literal["profile", "relation", "dialogue", "content", "interaction", "pre
 KINDS: tuple[str, ...] = get_args(Kind)
 
 Level = Literal["input", "model", "objective", "trust"]
+
+EVERYONE = "*"
+"""Owner of artifacts that were learnt from many people; no user can have this id."""
 
 _EMPTY: Mapping[str, Any] = {}
 
@@ -98,7 +104,8 @@ class Hit:
 class Artifact:
     """What a method learnt about one user; immutable, its ``id`` is the hash of its content.
 
-    ``record_ids`` says what it came from: an artifact is stale once one of them is gone. ``scores`` holds what the
+    ``record_ids`` says what it came from: an artifact is stale once one of them is gone. ``people`` are the ids of the
+    others whose records shaped it: it goes when one of them is erased or no longer shares. ``scores`` holds what the
     gate measured.
     """
 
@@ -112,6 +119,7 @@ class Artifact:
     time: float
     base_model: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    people: tuple[str, ...] = ()
 
     @staticmethod
     def new(
@@ -125,16 +133,18 @@ class Artifact:
         settings: Mapping[str, Any] = _EMPTY,
         base_model: str = "",
         scores: Mapping[str, float] = _EMPTY,
+        people: Iterable[str] = (),
     ) -> Artifact:
         """Build an artifact with its content-derived id."""
-        ids = tuple(record_ids)
+        ids, others = tuple(record_ids), tuple(sorted(set(people)))
         digest = hashlib.blake2b(digest_size=16)
-        for part in (user_id, kind, method, repr(sorted(settings.items())), base_model, repr(time), *ids):
+        for part in (user_id, kind, method, repr(sorted(settings.items())), base_model, repr(time), *ids, *others):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\x1f")
         digest.update(payload)
         return Artifact(
-            digest.hexdigest(), user_id, kind, method, dict(settings), payload, ids, time, base_model, dict(scores)
-        )
+            digest.hexdigest(), user_id, kind, method, dict(settings), payload, ids, time, base_model, dict(scores),
+            others,
+        )  # fmt: skip
 
 
 class User(Protocol):
@@ -162,7 +172,10 @@ class User(Protocol):
 
     @property
     def artifacts(self) -> Sequence[Artifact]:
-        """Fresh artifacts before ``now``, newest first; an artifact whose records are gone is not among them."""
+        """Fresh artifacts before ``now``, newest first, the own ones before those of :data:`EVERYONE`.
+
+        An artifact whose records are gone is not among them.
+        """
 
     def search(self, query: str, k: int = 10, *, kinds: Sequence[Kind] = ()) -> list[Hit]:
         """Return the ``k`` best records for ``query`` in falling score; ``kinds`` limits them to those kinds."""
@@ -170,10 +183,16 @@ class User(Protocol):
     def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
         """Return the records around one, in its own session, oldest first, itself included."""
 
+    def before(self, time: float) -> User:
+        """Return the same person as of ``time`` (never later than ``now``), what was learnt since left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """One thing that shaped an answer, and why; ``text`` and ``header`` are its lines of the prompt."""
+    """One thing that shaped an answer, and why; ``text`` and ``header`` are its lines of the prompt.
+
+    ``owner`` is the id of another person whose record it is; it is empty for the person's own.
+    """
 
     what: Literal["record", "artifact"]
     id: str
@@ -183,6 +202,7 @@ class Used:
     parts: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     header: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +237,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One weighted branch of a logit mixture: ``sum_i weight_i * logits(messages_i)``."""
+    """One weighted branch of a logit mixture; without ``messages`` it is the call's own prompt, personal text included.
 
-    messages: tuple[Message, ...]
+    The mixture is ``l_0 + sum_i weight_i * clip(l_i - l_0)`` over log probabilities ``l``, where ``l_0`` is the first
+    branch and the weights sum to 1 (:mod:`idiolect.decoding.mixture`).
+    """
+
+    messages: tuple[Message, ...] | None
     weight: float
 
 
@@ -234,10 +258,14 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Choose:
-    """Draw ``n`` drafts and keep the one ``score`` likes best; ``score(drafts) -> one number each``."""
+    """Draw ``n`` drafts and keep the one ``score`` likes best; ``score(drafts) -> one number each``.
+
+    With ``alternatives`` each of these calls is answered ``n`` times instead of the call itself, drafts in that order.
+    """
 
     n: int
     score: Callable[[Sequence[str]], Sequence[float]]
+    alternatives: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +290,18 @@ class Call:
     ``context`` holds personal text as named blocks until :func:`idiolect.prompting.assembly.assemble` writes them into
     ``messages`` under the token budget. ``extra`` is everything else the client sent, forwarded untouched. ``focus``
     is the part of the last user message that says what it is about, where the caller knows it: instructions and lists
-    of labels would mislead the search.
+    of labels would mislead the search. ``item`` names the thing asked about, where others may have records about it
+    (``meta["item"]``). ``plausibility`` leaves a mixture only the tokens that the first branch gives at least that part
+    of its best token's probability.
     """
 
     messages: tuple[Message, ...]
     focus: str = ""
+    item: str = ""
     context: tuple[Block, ...] = ()
     soft_prompt: Floats | None = None  # [tokens, hidden]
     mix: tuple[Branch, ...] = ()
+    plausibility: float = 0.0
     steering: tuple[Steer, ...] = ()
     adapters: tuple[tuple[str, float], ...] = ()  # (artifact id, weight)
     choose: Choose | None = None
@@ -402,6 +434,14 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """How questions of the kind at hand are asked: an example with its focus, and what may be answered, if known."""
+
+    call: Call
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What methods may use besides the user: the model, the embedder, the clock and a random generator."""
 
@@ -411,6 +451,13 @@ class Context:
     embedder: Embedder | None = None
     progress: Callable[[int, int], None] | None = None
     """Called with (done, total) on long work."""
+    peers: Peers | None = None
+    helper: Backend | None = None
+    """Another model that writes or judges for the one that answers; without one the model itself does."""
+    tokens: int = 600
+    """Budget of the personal part of a prompt."""
+    template: Template | None = None
+    """Where methods learn for one kind of question: what it looks like."""
 
 
 class Method(Protocol):
@@ -430,6 +477,17 @@ class Fits(Protocol):
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Yield artifacts for the users, one user's at a time."""
+
+
+@runtime_checkable
+class Proves(Protocol):
+    """A method that measures on people's own latest records what serves them; costs model calls."""
+
+    def due(self, user: User) -> bool:
+        """Whether it is time to measure (again)."""
+
+    def prove(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
+        """Yield what was measured, as artifacts."""
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from idiolect.backends._generation import log_softmax
 from idiolect.backends.toy import END, ScriptedBackend, ToyBackend
 from idiolect.errors import InputError, ModelError, UnsupportedCall
 from idiolect.types import Backend, Branch, Call, Completion, Sampling, Steer
@@ -20,7 +21,7 @@ def toy():
 def test_it_is_a_backend(toy):
     assert isinstance(toy, Backend)
     assert isinstance(ScriptedBackend(), Backend)
-    assert toy.supports == {"logprobs", "mix", "logits_processors"}
+    assert toy.supports == {"logprobs", "mix", "logits_processors", "choose"}
 
 
 def test_what_stands_in_the_prompt_becomes_more_likely(toy):
@@ -56,11 +57,12 @@ def test_stop_texts_are_cut_out_of_answer_and_stream(toy, cut):
     assert "".join(chunk.text for chunk in toy.stream(stopped)) == answer.text
 
 
-def test_a_mixture_is_the_weighted_sum_of_its_branches_logits(toy):
+def test_a_mixture_is_the_weighted_sum_of_its_branches_log_probabilities(toy):
     one, two = ask("I like tea."), ask("I like peanuts.")
-    mixed = replace(one, mix=(Branch(one.messages, 1.5), Branch(two.messages, -0.5)))
-    expected = 1.5 * toy.logits(one, b"te") - 0.5 * toy.logits(two, b"te")
-    np.testing.assert_allclose(toy.logits(mixed, b"te"), expected, rtol=1e-6)
+    mixed = replace(one, mix=(Branch(None, 1.5), Branch(two.messages, -0.5)))
+    base, other = log_softmax(toy.logits(one, b"te")), log_softmax(toy.logits(two, b"te"))
+    expected = base - 0.5 * np.clip(other - base, -10, 10)
+    np.testing.assert_allclose(toy.logits(mixed, b"te"), expected, rtol=1e-5)
 
 
 def test_processors_see_the_answer_so_far_and_may_forbid(toy):

@@ -8,10 +8,17 @@ from cli.conftest import Run, write
 
 def test_users(run: Run, ana: Path) -> None:
     assert run("users", "--json").lines == [
-        {"id": "ana", "records": 4, "artifacts": 0, "groups": []},
-        {"id": "ben", "records": 1, "artifacts": 0, "groups": []},
+        {"id": "ana", "records": 4, "artifacts": 0, "groups": [], "shares": False},
+        {"id": "ben", "records": 1, "artifacts": 0, "groups": [], "shares": False},
     ]
     assert "ana" in run("users").out
+
+
+def test_consent_is_given_shown_and_withdrawn(run: Run, ana: Path) -> None:
+    assert run("consent", "ana", "--json").json["shares"] is False
+    assert run("consent", "ana", "--give", "--json").json["shares"] is True
+    assert [user["shares"] for user in run("users", "--json").lines] == [True, False]
+    assert "does not share" in run("consent", "ana", "--withdraw").err
 
 
 def test_no_users_yet(run: Run) -> None:

@@ -17,7 +17,7 @@ HEAVY = "numpy torch transformers aiohttp onnxruntime xllamacpp pydantic starlet
 def test_init_derives_the_file_from_the_settings(run: Run, home: Path) -> None:
     run("config", "init")
     text = (home / "idiolect.toml").read_text()
-    assert tomllib.loads(text) == {"paths": {}, "prompt": {}, "serve": {}}
+    assert tomllib.loads(text) == {"paths": {}, "prompt": {}, "peers": {}, "serve": {}}
     uncommented = "\n".join(
         line[2:] if line.startswith("# ") and " = " in line and "``" not in line else line for line in text.splitlines()
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from helpers import HashEmbedder, open_store, say
-from idiolect.backends.toy import ToyBackend
-from idiolect.config import Settings
+from helpers import HashEmbedder, InsideToy, open_store, say
+from idiolect import registry
+from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import Idiolect
+from idiolect.store.sharing import share, sharing
+from idiolect.store.store import Store
 from idiolect.types import Call, Kind, Record
 
 NOW = 1_700_000_000.0
@@ -39,18 +41,32 @@ class World:
     def fitted(self, name: str) -> None:
         """Run the method's offline learning for everybody, where it has any."""
         from idiolect.registry import make_method
-        from idiolect.types import Fits
+        from idiolect.types import Fits, Proves
 
-        if isinstance(make_method(name)[1], Fits):
+        method = make_method(name)[1]
+        together = registry.methods.get(name).info["together"]
+        if isinstance(method, Fits) and not (together and not any(sharing(self.app.store))):
             self.app.fit(name, list(TASTES))
+        if isinstance(method, Proves):
+            self.app.prove(name, list(TASTES))
 
     def plan(self, name: str, user: str, call: Call = QUESTION, **kw: Any) -> Call:
         return self.app.plan(call, user, methods=[name], **kw).call
 
 
+ALLOWING = Settings(peers=PeersPolicy(texts=True, least=2))
+
+
+def app(store: Store) -> Idiolect:
+    """A house whose operator allows everything; who shares is another matter."""
+    return Idiolect(store, InsideToy(), ALLOWING, clock=lambda: NOW, backend_name="toy")
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
+    """Everybody shares; the tests of what is a person's own withdraw it."""
     store = open_store(tmp_path, HashEmbedder())
     for user, taste in TASTES.items():
         store.add(history(user, taste))
-    return World(Idiolect(store, ToyBackend(), Settings(), clock=lambda: NOW, backend_name="toy"), tmp_path)
+        share(store, user, True)
+    return World(app(store), tmp_path)

@@ -10,21 +10,24 @@ import pytest
 
 from helpers import HashEmbedder, open_store, say
 from idiolect import registry
-from idiolect.backends.toy import ToyBackend
-from idiolect.config import Settings
 from idiolect.errors import UnsupportedCall
-from idiolect.pipeline import Idiolect
+from idiolect.store.peers import Policy, StorePeers
+from idiolect.store.sharing import share
 from idiolect.store.view import StoredUser
-from idiolect.types import Fits, Observes, Turn
+from idiolect.types import EVERYONE, Fits, Observes, Turn
 
-from .conftest import DAY, NOW, QUESTION, TASTES, history
+from .conftest import DAY, NOW, QUESTION, TASTES, World, app, history
 
 METHODS = registry.methods.names()
 
 
-def logits(app, call):
+def learns_together(name):
+    return registry.methods.get(name).info["together"]
+
+
+def logits(house, call):
     """The next-token logits after a call: what a leak would move even where the text stays the same."""
-    return app.backend.logits(call)
+    return house.backend.logits(call)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -53,7 +56,8 @@ class TestMethod:
         planned = world.plan(name, "ana")
         assert planned != QUESTION
         assert planned.used
-        assert not np.array_equal(logits(world.app, planned), logits(world.app, QUESTION))
+        if planned.choose is None:
+            assert not np.array_equal(logits(world.app, planned), logits(world.app, QUESTION))
 
     def test_is_pure(self, name, world):
         world.fitted(name)
@@ -72,14 +76,16 @@ class TestMethod:
         np.testing.assert_allclose(together, alone, atol=1e-5)
 
     def test_fitted_together_equals_fitted_alone(self, name, world, tmp_path):
-        if not isinstance(registry.make_method(name)[1], Fits):
+        if not isinstance(registry.make_method(name)[1], Fits) or learns_together(name):
             return
         world.fitted(name)
         for user, taste in TASTES.items():
             store = open_store(tmp_path / user, HashEmbedder())
             store.add(history(user, taste))
-            app = Idiolect(store, ToyBackend(), Settings(), clock=lambda: NOW)
-            app.fit(name, [user])
+            for other in set(TASTES) - {user} if registry.methods.get(name).info["peers"] else ():
+                store.add(history(other, TASTES[other]))
+                share(store, other, True)
+            app(store).fit(name, [user])
             alone, together = store.artifacts(user), world.app.store.artifacts(user)
             assert [(a.id, a.payload) for a in alone] == [(a.id, a.payload) for a in together]
             assert alone
@@ -88,51 +94,77 @@ class TestMethod:
         if not isinstance(registry.make_method(name)[1], Fits):
             return
         world.fitted(name)
-        once = world.app.store.artifacts("ana")
+        once = [world.app.store.artifacts(owner) for owner in ("ana", EVERYONE)]
         world.fitted(name)
-        assert world.app.store.artifacts("ana") == once
+        assert [world.app.store.artifacts(owner) for owner in ("ana", EVERYONE)] == once
 
-    def test_uses_only_the_persons_own_records(self, name, world):
+    def test_uses_only_the_persons_own_records_where_nobody_shares(self, name, world):
+        for user in TASTES:
+            share(world.app.store, user, False)
         world.fitted(name)
         before = world.plan(name, "ana")
         world.app.store.add(history("mallory", "saffron saffron saffron", 60))
         world.app.store.add([say("bob", "saffron is mine", NOW - 5)])
-        if isinstance(registry.make_method(name)[1], Fits):
-            world.app.fit(name, ["ana", "bob", "mallory"])
+        world.fitted(name)
         after = world.plan(name, "ana")
         assert after == before
         np.testing.assert_array_equal(logits(world.app, after), logits(world.app, before))
         own = {r.id for r in world.app.store.all_records("ana")} | {a.id for a in world.app.store.artifacts("ana")}
         assert {u.id for u in after.used} <= own
+        assert not {u.owner for u in after.used} - {""}
+
+    def test_reads_of_others_only_those_who_share(self, name, world):
+        world.fitted(name)
+        before = world.plan(name, "ana")
+        world.app.store.add(history("mallory", "saffron saffron saffron", 60))
+        world.app.peers = StorePeers(world.app.store, Policy(texts=True, least=2))
+        after = world.plan(name, "ana")
+        assert after == before
+        assert {u.owner for u in after.used} <= {"", "bob", "cleo"}
+        trace = world.app.plan(QUESTION, "ana", methods=[name]).trace
+        assert not any("brisket" in str(part) or "opera" in str(part) for part in (trace["messages"], trace["used"]))
+
+    def test_a_withdrawal_takes_back_what_was_learnt_with_it(self, name, world):
+        info = registry.methods.get(name).info
+        if not (info["peers"] or info["together"]):
+            return
+        world.fitted(name)
+        store = world.app.store
+        for other in ("bob", "cleo"):
+            share(store, other, False)
+        assert not [a for owner in ("ana", EVERYONE) for a in store.artifacts(owner) if {"bob", "cleo"} & {*a.people}]
+        assert not {u.owner for u in world.plan(name, "ana").used} - {""}
 
     def test_uses_only_what_was_there_at_the_time(self, name, world):
         then = NOW - 10 * DAY
         earlier = open_store(world.folder / "earlier", HashEmbedder())
-        earlier.add([r for r in history("ana", TASTES["ana"]) if r.time < then])
-        past = Idiolect(earlier, ToyBackend(), Settings(), clock=lambda: NOW)
+        for user, taste in TASTES.items():
+            earlier.add([r for r in history(user, taste) if r.time < then])
+            share(earlier, user, True)
+        past = app(earlier)
         world.fitted(name)
-        if isinstance(registry.make_method(name)[1], Fits):
-            past.fit(name, ["ana"])
-            world.app.store.put_artifacts(earlier.artifacts("ana"))
+        World(past, world.folder).fitted(name)
+        for owner in ("ana", EVERYONE):
+            world.app.store.put_artifacts(earlier.artifacts(owner))
         planned = world.plan(name, "ana", now=then)
         assert planned == past.plan(QUESTION, "ana", methods=[name], now=then).call
-        times = {r.id: r.time for r in world.app.store.all_records("ana")}
-        times |= {a.id: a.time for a in world.app.store.artifacts("ana")}
+        times = {r.id: r.time for user in TASTES for r in world.app.store.all_records(user)}
+        times |= {a.id: a.time for owner in ("ana", EVERYONE) for a in world.app.store.artifacts(owner)}
         assert all(times[u.id] < then for u in planned.used)
 
     def test_a_forgotten_record_shapes_nothing_more(self, name, world):
         world.fitted(name)
         used = world.plan(name, "ana").used
         store = world.app.store
-        for use in used:
-            gone = [use.id]
-            if use.what == "artifact":
-                gone = next(list(a.record_ids) for a in store.artifacts("ana") if a.id == use.id)
-            store.delete("ana", gone[:1])
-            assert use.id not in {u.id for u in world.plan(name, "ana").used}
-            break
-        else:
-            pytest.fail("nothing was used")
+        rests_on = {r.id: [r.id] for r in store.all_records("ana")}
+        rests_on |= {a.id: list(a.record_ids) for a in store.artifacts("ana")}
+        mine = [use for use in used if rests_on.get(use.id)]
+        if not mine:  # all that was used belongs to everyone
+            assert {use.id for use in used} <= {a.id for a in store.artifacts(EVERYONE)}
+            assert learns_together(name)
+            return
+        store.delete("ana", rests_on[mine[0].id][:1])
+        assert mine[0].id not in {u.id for u in world.plan(name, "ana").used}
 
     def test_erased_means_the_base_call(self, name, world):
         world.fitted(name)

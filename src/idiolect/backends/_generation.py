@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from idiolect.decoding.mixture import mixture
 from idiolect.errors import InputError, UnsupportedCall
-from idiolect.types import Branch, Call, Floats, LogitsProcessor, Sampling
+from idiolect.types import Branch, Call, Floats, LogitsProcessor, Message, Sampling
 
 
 def refuse_unmet(calls: Iterable[Call], backend: str, supports: frozenset[str]) -> None:
@@ -33,20 +34,21 @@ def check_lengths(calls: Sequence[Call], continuations: Sequence[str]) -> None:
         raise InputError(f"{len(calls)} calls but {len(continuations)} continuations; give one for each call")
 
 
-def branches_of(call: Call) -> tuple[Branch, ...]:
-    """Return the weighted branches to decode; a call without a mixture is one branch of weight 1."""
-    return call.mix or (Branch(call.messages, 1.0),)
+def branches_of(call: Call) -> list[tuple[Message, ...]]:
+    """Return the prompts to decode from: one for each branch of a mixture, else the call's own."""
+    branches = call.mix or (Branch(None, 1.0),)
+    return [call.messages if branch.messages is None else branch.messages for branch in branches]
 
 
-def mixed(logits: Floats, weights: Sequence[float]) -> Floats:
-    """Return ``sum_i weights[i] * logits[i]``, ``[branches, vocab] -> [vocab]``.
+def mixed(logits: Floats, call: Call) -> Floats:
+    """Return the mixed logits of a call's branches, ``[branches, vocab] -> [vocab]``; without a mixture the row itself.
 
-    A sum over rows and no matrix product, so that a batch gives the same bits as one call at a time.
+    Row by row and no matrix product, so that a batch gives the same bits as one call at a time.
     """
-    total = np.zeros(logits.shape[1], np.float32)
-    for weight, row in zip(weights, logits, strict=True):
-        total += np.float32(weight) * row
-    return total
+    if not call.mix:
+        alone: Floats = logits[0].copy()
+        return alone
+    return mixture(log_softmax(logits), [branch.weight for branch in call.mix], call.plausibility)
 
 
 def processed(logits: Floats, processors: Sequence[LogitsProcessor], answer: Sequence[int]) -> Floats:

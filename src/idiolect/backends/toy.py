@@ -22,6 +22,7 @@ from idiolect.backends._generation import (
     processed,
     refuse_unmet,
 )
+from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import InputError, ModelError
 from idiolect.registry import backend
 from idiolect.types import Call, Chunk, Completion, Floats, Message, text_of
@@ -70,7 +71,7 @@ class _Prompt:
         return row
 
 
-@backend("toy", supports=("logprobs", "mix", "logits_processors"))
+@backend("toy", supports=("logprobs", "mix", "logits_processors", "choose"))
 @dataclass
 class ToyBackend:
     """A deterministic stand-in that echoes its prompt; for tests and dry runs.
@@ -99,12 +100,12 @@ class ToyBackend:
     def generate(self, calls: Sequence[Call]) -> list[Completion]:
         """Answer each call; the answers do not depend on what else is in the batch."""
         refuse_unmet(calls, "toy", self.supports)
-        return [self._answer(call) for call in calls]
+        return generate_chosen(calls, lambda plain: [self._answer(call) for call in plain])
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Yield an answer byte by byte (whole characters), the last chunk with the counts."""
         refuse_unmet([call], "toy", self.supports)
-        return self._stream(call)
+        return self._stream(call) if call.choose is None else whole(self.generate([call])[0])
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
         """Return the summed log probability [nats] of each continuation, the end of the answer not counted."""
@@ -122,7 +123,7 @@ class ToyBackend:
     def _prompts(self, call: Call) -> list[_Prompt]:
         if self._table is None:
             self._table = _base()
-        texts = [render(branch.messages) for branch in branches_of(call)]
+        texts = [render(messages) for messages in branches_of(call)]
         longest = max(map(len, texts))
         if longest > self.context:
             raise InputError(f"the prompt has {longest} tokens, the model reads at most {self.context}")
@@ -130,8 +131,7 @@ class ToyBackend:
 
     def _next(self, call: Call, prompts: list[_Prompt], answer: bytes) -> Floats:
         rows = np.stack([prompt.logits(answer) for prompt in prompts])
-        row = mixed(rows, [branch.weight for branch in branches_of(call)])
-        return processed(row, call.logits_processors, list(answer))
+        return processed(mixed(rows, call), call.logits_processors, list(answer))
 
     def _answer(self, call: Call) -> Completion:
         chunks = list(self._stream(call))

@@ -278,7 +278,7 @@ class _Engine:
         """Return the summed log probability of each continuation."""
         jobs = list[_Score]()
         for call, text in pairs:
-            prompts = [self.prompt(branch.messages, call) for branch in branches_of(call)]
+            prompts = [self.prompt(messages, call) for messages in branches_of(call)]
             jobs.append(_Score(call, prompts, self.tokens(text)))
             self.check_length(max(map(len, prompts)) + len(jobs[-1].ids))
         scores = [0.0] * len(jobs)
@@ -321,10 +321,9 @@ class _Engine:
         if len(job.prompts) == 1 and not job.call.mix and not job.call.logits_processors:
             wanted = self.torch.tensor(job.ids, device=self.device)[:, None]
             return float(logits[0].double().log_softmax(-1).gather(1, wanted).sum())
-        weights = [branch.weight for branch in branches_of(job.call)]
         rows, total = logits.cpu().numpy(), 0.0
         for at, token in enumerate(job.ids):
-            row = processed(mixed(rows[:, at], weights), job.call.logits_processors, job.ids[:at])
+            row = processed(mixed(rows[:, at], job.call), job.call.logits_processors, job.ids[:at])
             total += float(log_softmax(row)[token])
         return total
 
@@ -355,10 +354,10 @@ class _Answer:
     def __init__(self, call: Call, engine: _Engine, max_tokens: int) -> None:
         sampling = call.sampling
         self.call, self.ids, self.done = call, list[int](), False
-        self.rows = [engine.prompt(branch.messages, call) for branch in branches_of(call)]
+        self.rows = [engine.prompt(messages, call) for messages in branches_of(call)]
         wanted = max_tokens if sampling.max_tokens is None else sampling.max_tokens
         self._limit = min(wanted, engine.limit - max(map(len, self.rows)))
-        self._engine, self._weights = engine, [branch.weight for branch in branches_of(call)]
+        self._engine = engine
         self._rng = np.random.default_rng(sampling.seed)
         self._out, self._sent = TextOut(sampling.stop), ""
 
@@ -366,7 +365,7 @@ class _Answer:
         """Draw one id from ``logits [branches, vocab]``; the chunk is ``None`` while no whole character is there."""
         if len(self.ids) >= self._limit:
             return self._finish("length")
-        row = processed(mixed(logits, self._weights), self.call.logits_processors, self.ids)
+        row = processed(mixed(logits, self.call), self.call.logits_processors, self.ids)
         token = draw(row, self.call.sampling, self._rng)
         if token in self._engine.ends:
             return self._finish("stop")

@@ -12,7 +12,7 @@ from idiolect import registry
 from idiolect.bench.people import Order
 from idiolect.config import MethodSpec
 from idiolect.errors import ConfigError, UnknownName
-from idiolect.pipeline import Named
+from idiolect.prompting.assembly import Named
 
 Kind = Literal["method", "control", "predictor"]
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from idiolect import registry
 from idiolect.bench.arms import Arm
 from idiolect.bench.cache import CachedBackend, Kept, length, prompt_hash
 from idiolect.bench.people import Seen
 from idiolect.bench.task import Answer, Query, Task
-from idiolect.pipeline import Named, personalize
+from idiolect.prompting.assembly import Named, personalize
+from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.store import Store
 from idiolect.store.view import view
-from idiolect.types import Artifact, Block, Call, Context, Fits, Sampling
+from idiolect.types import EVERYONE, Artifact, Block, Call, Context, Fits, Method, Proves, Sampling, Template
+
+PUBLIC = Policy(texts=True, least=1)
+"""In public data everybody shares, and the researcher is the operator."""
 
 
 @dataclass
@@ -29,36 +34,71 @@ class Planner:
     tokens: int
     seed: int = 0
     latest: int | None = None
+    people: Mapping[str, float] = field(default_factory=dict)
+    """Everybody in the store, and the time up to which methods may learn from them."""
+    template: Template | None = None
+    policy: Policy = PUBLIC
     methods: tuple[Named, ...] = ()
     learnt: dict[tuple[str, float], tuple[Artifact, ...]] = field(default_factory=dict)
+    together: dict[str, list[Artifact]] | None = None
+    """What was learnt from all people at once, by owner."""
 
     def __post_init__(self) -> None:
         self.methods = self.arm.methods()
-        self.context = Context(self.model, lambda: 0.0, np.random.default_rng(self.seed), self.store.embedder)
+        self.peers = StorePeers(self.store, self.policy, lambda: self.people)
+
+    @property
+    def context(self) -> Context:
+        """What methods may use; its random numbers are the same for every question, whatever was asked before."""
+        rng = np.random.default_rng(self.seed)
+        return Context(
+            self.model, lambda: 0.0, rng, self.store.embedder, peers=self.peers, tokens=self.tokens,
+            template=self.template,
+        )  # fmt: skip
 
     def plan(self, query: Query, call: Call) -> tuple[Call, tuple[Block, ...]]:
         """Return the personal call and what was offered to its prompt."""
         if not self.methods:
             return call, ()
         seen = self._seen(query)
-        return personalize(call, seen, self.methods, self.context, self.tokens)
+        return personalize(call, seen, self.methods, self.context)
 
     def _seen(self, query: Query) -> Seen:
         who = self.partners[query.user] if self.arm.other else query.user
-        seen = Seen(
-            view(self.store, who, query.time),
-            self.arm.order,
-            self.latest,
-            frozenset((query.item, *query.option_items)) - {""} if self.arm.other else frozenset(),
-            f"{self.seed}/{query.id}",
-        )
-        fitting = [method for _, method in self.methods if isinstance(method, Fits)]
+        hidden = frozenset((query.item, *query.option_items)) - {""} if self.arm.other else frozenset[str]()
+        seen = self._view(who, query.time, hidden, f"{self.seed}/{query.id}")
+        learnt = self._shared(who)
+        fitting = [method for name, method in self.methods if isinstance(method, Fits) and not _together(name)]
         if fitting:
             key = (who, query.time)
             if key not in self.learnt:
                 self.learnt[key] = tuple(a for method in fitting for a in method.fit([seen], self.context))
-            seen.learnt = self.learnt[key]
+            learnt = (*self.learnt[key], *learnt)
+        seen.learnt = learnt
         return seen
+
+    def _view(self, who: str, time: float, hidden: frozenset[str] = frozenset(), seed: str = "") -> Seen:
+        return Seen(view(self.store, who, time), self.arm.order, self.latest, hidden, seed)
+
+    def _shared(self, who: str) -> tuple[Artifact, ...]:
+        """Return what is known of a person from learning together, then what was learnt for everyone."""
+        if self.together is None:
+            self.together = {}
+            for name, method in self.methods:
+                for artifact in self._learn_together(name, method):
+                    self.together.setdefault(artifact.user_id, []).append(artifact)
+        return (*self.together.get(who, ()), *self.together.get(EVERYONE, ()))
+
+    def _learn_together(self, name: str, method: Method) -> Iterator[Artifact]:
+        people = [self._view(who, time) for who, time in self.people.items()]
+        if isinstance(method, Fits) and _together(name):
+            yield from method.fit(people, self.context)
+        if isinstance(method, Proves):
+            yield from method.prove(people, self.context)
+
+
+def _together(name: str) -> bool:
+    return bool(registry.methods.get(name).info["together"])
 
 
 @dataclass(frozen=True)
@@ -72,7 +112,9 @@ class Asker:
     def ask(self, planner: Planner, queries: Sequence[Query]) -> list[Answer]:
         """Answer queries, as many answers as queries, in order."""
         sampling = Sampling(temperature=0.0, max_tokens=self.task.max_tokens, stop=self.task.stop)
-        planned = [planner.plan(query, Call(query.messages, query.focus, sampling=sampling)) for query in queries]
+        planned = [
+            planner.plan(query, Call(query.messages, query.focus, query.item, sampling=sampling)) for query in queries
+        ]
         calls = [call for call, _ in planned]
         answers = self._text(queries, calls) if self.task.form == "text" else self._choose(queries, calls)
         return [

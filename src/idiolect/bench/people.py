@@ -65,6 +65,10 @@ class Seen:
         """What was learnt for this view."""
         return self.learnt
 
+    def before(self, time: float) -> Seen:
+        """Return the same view as of ``time``; what was learnt for this one is left out."""
+        return Seen(self.base.before(time), self.order, self.latest, self.hidden, self.seed, (), self.groups)
+
     def search(self, query: str, k: int = 10, *, kinds: Sequence[Kind] = ()) -> list[Hit]:
         """Return ``k`` records in this view's order."""
         if self.order in ("random", "recent"):

@@ -21,7 +21,7 @@ import orjson
 
 from idiolect import __version__, registry
 from idiolect.bench.arms import Arm
-from idiolect.bench.asking import Asker, Planner
+from idiolect.bench.asking import PUBLIC, Asker, Planner
 from idiolect.bench.cache import CachedBackend
 from idiolect.bench.calibration import calibrated
 from idiolect.bench.result import Row, describe, metrics_of, results
@@ -31,8 +31,10 @@ from idiolect.config import Settings
 from idiolect.errors import ConfigError, InputError, UnsupportedCall
 from idiolect.measure.statistics import PILOT
 from idiolect.store.keys import MasterKey
+from idiolect.store.peers import Policy
+from idiolect.store.sharing import sharing
 from idiolect.store.store import Store
-from idiolect.types import Backend, Call, Embedder, Record
+from idiolect.types import Backend, Call, Embedder, Record, Template
 
 FORMAT = 1
 COLD_START = (0, 1, 2, 5, 10, 20)
@@ -54,6 +56,8 @@ class Options:
     cold_start: tuple[int, ...] = ()
     """Also run the methods with so many of each person's newest records."""
     scoring: Scoring = "auto"
+    peers: int = 100
+    """So many further people are read in where a method learns from others."""
 
 
 @dataclass
@@ -82,7 +86,7 @@ class Bench:
         partners = pair(dataset, queries, self.options.seed)
         with _store(self.embedder) if store is None else nullcontext(store) as opened:
             if store is None:
-                needed = dict.fromkeys(chain((query.user for query in queries), partners.values()))
+                needed = self._needed(dataset, queries, partners)
                 self._fill(name, opened, [dataset.histories.get(person, ()) for person in needed])
             return self._measure(name, task, dataset, queries, partners, opened, lines)
 
@@ -122,6 +126,16 @@ class Bench:
             ],
         }
 
+    def _needed(self, dataset: Dataset, queries: Sequence[Query], partners: Mapping[str, str]) -> list[str]:
+        """Return whom the store must hold: who is asked for, their partners, and others to learn from."""
+        needed = dict.fromkeys(chain((query.user for query in queries), partners.values()))
+        infos = [registry.methods.get(name).info for arm in self.arms for name, _ in arm.methods()]
+        if any(info["peers"] or info["together"] for info in infos):
+            others = sorted(person for person in dataset.histories if person not in needed)
+            stable_rng(self.options.seed, "peers").shuffle(others)
+            needed.update(dict.fromkeys(others[: self.options.peers]))
+        return list(needed)
+
     def _fill(self, name: str, store: Store, histories: Sequence[Iterable[Any]]) -> None:
         for done, history in enumerate(histories):
             self.progress(f"{name}: reading in", done, len(histories))
@@ -152,7 +166,11 @@ class Bench:
         lines: TextIO | None,
         latest: int | None = None,
     ) -> Row:
-        planner = Planner(store, self.model, arm, partners, self.options.tokens, self.options.seed, latest)
+        until, policy = self._until(store, queries), PUBLIC if self.people is None else Policy()
+        planner = Planner(
+            store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
+            template_of(queries), policy,
+        )  # fmt: skip
         calls, seconds = self.model.calls, self.model.seconds
         asked = [query for query in queries if not arm.other or query.user in partners]
         answers: list[Answer] = []
@@ -177,6 +195,17 @@ class Bench:
             self.model.seconds - seconds,
             {} if latest is None else {"records": latest},
         )
+
+    def _until(self, store: Store, queries: Sequence[Query]) -> dict[str, float]:
+        """Return everybody whom methods may learn from, and until when: the first question asked for them.
+
+        In a store of real users these are the ones who share.
+        """
+        first: dict[str, float] = {}
+        for query in queries:
+            first[query.user] = min(query.time, first.get(query.user, query.time))
+        names = sharing(store) if self.people is not None else (info.id for info in store.everybody())
+        return {name: first.get(name, float("inf")) for name in names}
 
     def _line(self, lines: TextIO | None, arm: Arm, task: Task, query: Query, answer: Answer) -> None:
         if lines is None:
@@ -305,6 +334,13 @@ def pair(dataset: Dataset, queries: Sequence[Query], seed: int) -> dict[str, str
         if other is not None:
             partners[person] = other
     return partners
+
+
+def template_of(queries: Sequence[Query]) -> Template:
+    """Return how the questions of a task are asked: the first, and the options where all have the same."""
+    first = queries[0]
+    same = all(query.options == first.options for query in queries)
+    return Template(Call(first.messages, first.focus, first.item), first.options if same else ())
 
 
 def predicted(task: Task, dataset: Dataset, queries: Sequence[Query]) -> list[Row]:

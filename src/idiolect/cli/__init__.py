@@ -13,7 +13,7 @@ GROUPS = (
     "demo", "ask", "chat", "serve",
     "importing", "embedding", "exporting", "erasing",
     "bench",
-    "users", "search", "profile", "memories", "explain",
+    "users", "consent", "search", "profile", "memories", "explain",
     "methods", "models", "config",
 )  # fmt: skip
 

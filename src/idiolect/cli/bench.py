@@ -170,7 +170,6 @@ def own(
     """
     from idiolect import registry
     from idiolect.bench.own import NAME, Own
-    from idiolect.cli.users import all_users
     from idiolect.pipeline import open_store
 
     method = method or ",".join([*registry.methods.names(), "default"])
@@ -181,7 +180,7 @@ def own(
         with _opened(settings, method, options, cache) as (made, _), _lines(out) as lines:
             task = Own(hold_out, least)
             task = replace(task, likelihood=made.likely(task))
-            dataset = task.held_out(store, (info.id for info in all_users(store)), limit, seed)
+            dataset = task.held_out(store, (info.id for info in store.everybody()), limit, seed)
             made.people = lambda user: "" if (key := store.key(user)) is None else key.mac("bench").hex()[:12]
             document = made.run(NAME, task, dataset, lines, store)
             words = ["idiolect", "bench", "own", "--hold-out", str(hold_out), "--least", str(least)]

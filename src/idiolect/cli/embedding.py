@@ -11,7 +11,6 @@ from idiolect.cli.options import Json
 from idiolect.cli.output import emit, progress, safe, size
 from idiolect.cli.root import DATA, command
 from idiolect.cli.session import need_user, opened_store
-from idiolect.cli.users import all_users
 
 if TYPE_CHECKING:
     from idiolect.store.store import Store
@@ -28,7 +27,7 @@ def embed(
     with opened_store(embed=True) as store:
         for user in users or ():
             need_user(store, user)
-        done = embed_users(store, users or [info.id for info in all_users(store)])
+        done = embed_users(store, users or [info.id for info in store.everybody()])
         disk = store.rows.size()
     if json:
         emit({"embedded": done, "bytes": disk})

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from idiolect import registry
+from idiolect.errors import UnsupportedCall
 from idiolect.text.budget import line, share_out
-from idiolect.types import Block, Call, Message
+from idiolect.types import Block, Call, Context, Message, Method, User
+
+Named = tuple[str, Method]
 
 OPEN, CLOSE = "<personal-data>", "</personal-data>"
 
@@ -20,12 +24,41 @@ NOTICE = (
 )
 
 
+def fold(call: Call, user: User, chosen: Sequence[Named], ctx: Context, backend_name: str = "") -> Call:
+    """Apply the methods in order, personal text still apart in ``context``.
+
+    Raises :class:`UnsupportedCall` where a method needs what the backend cannot do.
+    """
+    for name, method in chosen:
+        before, call = call, method.apply(call, user, ctx)
+        missing = call.needs - before.needs - ctx.model.supports
+        if missing:
+            need = sorted(missing)[0]
+            able = [e.name for e in registry.backends if need in e.info["supports"]]
+            raise UnsupportedCall(name, backend_name or type(ctx.model).__name__, need, able)
+    return call
+
+
+def personalize(
+    call: Call, user: User, chosen: Sequence[Named], ctx: Context, backend_name: str = ""
+) -> tuple[Call, tuple[Block, ...]]:
+    """Fold the methods over a call and write their blocks into it; return it and what was offered.
+
+    Raises :class:`UnsupportedCall` where a method needs what the backend cannot do.
+    """
+    planned = fold(call, user, chosen, ctx, backend_name)
+    return assemble(planned, ctx.tokens, ctx.model.count_tokens), planned.context
+
+
 def assemble(call: Call, budget: int, count: Callable[[str], int]) -> Call:
     """Write ``call.context`` into its messages within ``budget`` tokens; record what entered in ``used``.
 
     The budget covers titles, headers and items; the fixed notice is not counted. Without context the call comes
-    back as it is.
+    back as it is. Calls among which a draft is chosen are written in the same way, each within the budget.
     """
+    if call.choose is not None and call.choose.alternatives:
+        written = tuple(assemble(one, budget, count) for one in call.choose.alternatives)
+        call = replace(call, choose=replace(call.choose, alternatives=written))
     if not call.context:
         return call
     ordered = sorted(call.context, key=lambda block: not block.stable)

@@ -85,7 +85,7 @@ def dump_artifact(artifact: Artifact) -> bytes:
     head: dict[str, Any] = {
         "id": artifact.id, "kind": artifact.kind, "method": artifact.method, "settings": artifact.settings,
         "record_ids": artifact.record_ids, "time": artifact.time, "base_model": artifact.base_model,
-        "scores": artifact.scores,
+        "scores": artifact.scores, "people": artifact.people,
     }  # fmt: skip
     data = orjson.dumps(head)
     return struct.pack("<I", len(data)) + data + artifact.payload
@@ -96,4 +96,5 @@ def load_artifact(data: bytes, user_id: str) -> Artifact:
     (size,) = struct.unpack_from("<I", data)
     head = orjson.loads(data[4 : 4 + size])
     head["record_ids"] = tuple(head["record_ids"])
+    head["people"] = tuple(head.get("people", ()))
     return Artifact(user_id=user_id, payload=data[4 + size :], **head)

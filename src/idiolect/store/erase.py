@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from idiolect.errors import NotFound
+from idiolect.store.sharing import shares, take_back
 from idiolect.store.store import Store
 
 
@@ -30,7 +31,7 @@ class Receipt:
 
 
 def erase(store: Store, user_id: str, now: float) -> Receipt:
-    """Destroy the user's data key, then delete every row.
+    """Take back what was made with their records for others, destroy the user's data key, then delete every row.
 
     The order matters: from the moment the key is gone, all that is left anywhere, backups included, is noise. A
     process killed in between leaves rows that nobody can read; running erase again, or :func:`sweep`, removes them.
@@ -38,10 +39,13 @@ def erase(store: Store, user_id: str, now: float) -> Receipt:
     key = store.key(user_id)
     if key is None:
         raise NotFound(f"no user {user_id!r}; nothing to erase. See: idiolect users")
+    derived = take_back(store, user_id) if shares(store, user_id) else 0
     store.drop_cached(user_id)
     destroyed = store.keyring.destroy(user_id)
     with store.rows.write() as tx:
         removed = tx.drop(key.uid)
+    if derived:
+        removed["learnt_with_others"] = derived
     body = {
         "subject": store.keyring.sign(b"subject " + user_id.encode("utf-8", "surrogatepass")),
         "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),

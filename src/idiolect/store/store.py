@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.errors import NotFound, RecordTooLarge
+from idiolect.errors import InputError, NotFound, RecordTooLarge
 from idiolect.store import cells, chunks
 from idiolect.store.cache import IndexCache
 from idiolect.store.index import CHUNK, Entry, Snapshot
@@ -19,7 +19,7 @@ from idiolect.store.keys import DataKey, Keyring, MasterKey
 from idiolect.store.rows import MAX_NUMBER, Plane, Reader, Rows, UserRow, Writer
 from idiolect.store.sealed import SealedReader, SealedWriter
 from idiolect.store.sqlite import SqliteRows
-from idiolect.types import Artifact, Embedder, Floats, Record
+from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Record
 
 TRACES_KEPT = 1000
 VERSIONS_KEPT = 20
@@ -47,6 +47,8 @@ class UserInfo:
     records: int
     artifacts: int
     groups: tuple[str, ...]
+    shares: bool = False
+    """Whether their records may serve other people."""
 
 
 class Store:
@@ -87,6 +89,8 @@ class Store:
         return total
 
     def _add_batch(self, batch: list[Record], embed: bool) -> Added:
+        if any(record.user_id == EVERYONE for record in batch):
+            raise InputError(f"{EVERYONE!r} stands for what was learnt from many people; no user can be called so")
         sealed = [cells.dump_record(record) for record in batch]
         vectors: Sequence[Floats | None] = [None] * len(batch)
         if embed and self.embedder is not None:
@@ -328,18 +332,37 @@ class Store:
             with self.rows.read() as tx:
                 row = tx.user(uid)
                 made = tx.count(uid, Plane.ARTIFACT)
-            if row is not None:
-                about = self.about(key, row)
-                out.append(UserInfo(about["id"], row.live, made, tuple(about["groups"])))
+            about = {} if row is None else self.about(key, row)
+            if row is not None and about["id"] != EVERYONE:
+                out.append(UserInfo(about["id"], row.live, made, tuple(about["groups"]), about.get("shares", False)))
         return out
+
+    def everybody(self) -> Iterator[UserInfo]:
+        """Yield every user, oldest first, read page by page."""
+        after = ""
+        while page := self.users(after):
+            yield from page
+            after = page[-1].id
+
+    def facts(self, user_id: str) -> Mapping[str, Any]:
+        """Return the sealed facts about a user; nothing for an unknown one."""
+        key = self.key(user_id)
+        if key is None:
+            return {}
+        with self.rows.read() as tx:
+            row = tx.user(key.uid)
+        return {} if row is None else self.about(key, row)
 
     def set_groups(self, user_id: str, groups: Sequence[str]) -> None:
         """Set the persona-level groups of a user, the narrowest first."""
+        self.set_about(user_id, groups=list(groups))
+
+    def set_about(self, user_id: str, **facts: Any) -> None:
+        """Change sealed facts about a user."""
         key = self.keyring.ensure([user_id])[0]
         with self.rows.write() as tx:
             key, row = self._row(tx, user_id, key)
-            row = self._with_about(key, row, groups=list(groups))
-            tx.put_user(replace(row, version=row.version + 1))
+            tx.put_user(replace(self._with_about(key, row, **facts), version=row.version + 1))
 
     # -- artifacts ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import numpy as np
 from idiolect.store.keys import DataKey
 from idiolect.store.search import HYBRID, LEXICAL, Ranker, search
 from idiolect.store.store import Store
-from idiolect.types import Artifact, Floats, Hit, Kind, Record
+from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record
 
 
 @dataclass
@@ -54,8 +54,32 @@ class StoredUser:
 
     @cached_property
     def artifacts(self) -> Sequence[Artifact]:
-        """Artifacts made before ``now``, newest first."""
-        return [artifact for artifact in self.store.artifacts(self.id) if artifact.time < self.now]
+        """Artifacts made before ``now``, newest first; after the own ones those of everyone."""
+        found = [*self.store.artifacts(self.id), *self.store.artifacts(EVERYONE)]
+        return [artifact for artifact in found if artifact.time < self.now]
+
+    def before(self, time: float) -> StoredUser:
+        """Return the same person as of ``time``, never later than ``now``."""
+        return StoredUser(self.store, self.id, min(time, self.now), self.vectors)
+
+    def mean_vector(self, latest: int = 100) -> Floats | None:
+        """Return the mean of the newest records' vectors as a unit vector ``[dim]``, ``None`` without any."""
+        key, embedder = self._key, self.store.embedder
+        if key is None or embedder is None:
+            return None
+        with self.store.rows.read() as tx:
+            row = tx.user(key.uid)
+            if row is None or self.store.about(key, row)["embedder"] != embedder.fingerprint:
+                return None
+            snap = self.store.snapshot(tx, key, row)
+        if snap.vectors is None:
+            return None
+        seen = snap.visible(self.now)
+        rows = np.flatnonzero(snap.vectors.present if seen is None else seen & snap.vectors.present)
+        rows = rows[np.argsort(snap.time[rows], kind="stable")][-latest:]
+        mean = snap.vectors.take(rows).sum(axis=0, dtype=np.float32)  # [dim]
+        norm = float(np.linalg.norm(mean))
+        return None if norm == 0 else (mean / norm).astype(np.float32)
 
     def _vector(self, query: str) -> Floats | None:
         embedder = self.store.embedder

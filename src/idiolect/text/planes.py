@@ -81,6 +81,10 @@ class Planes:
         out *= self.scale[:, None]
         return out
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Floats:
+        """Return the float32 vectors of some rows, ``[len(rows), dim]``."""
+        return Planes(self.hi[rows], self.lo[rows], self.scale[rows], self.error[rows]).decode()
+
     @property
     def present(self) -> npt.NDArray[np.bool_]:
         """Which rows have a vector."""
@@ -117,6 +121,11 @@ class Matrix:
     def part(self, start: int, stop: int) -> Matrix:
         """Return the rows ``start:stop``."""
         return Matrix(self.rows[start:stop], self.present[start:stop])
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Floats:
+        """Return the vectors of some rows, ``[len(rows), dim]``."""
+        taken: Floats = self.rows[rows]
+        return taken
 
     def scan(self, query: Floats) -> Floats:
         """Return the score of every row, float32 ``[n]``."""

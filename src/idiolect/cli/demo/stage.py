@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from idiolect import config
 from idiolect.cli.models import pulled
 from idiolect.cli.output import note
-from idiolect.cli.users import all_users
 
 if TYPE_CHECKING:
     from idiolect.config import Settings
@@ -59,7 +58,7 @@ def _settings(folder: Path, backend: str, settings: dict[str, Any], embedder: st
 
 def erase_all(app: Idiolect) -> list[dict[str, Any]]:
     """Erase everybody and return the receipts."""
-    return [app.erase(info.id).as_json() for info in list(all_users(app.store))]
+    return [app.erase(info.id).as_json() for info in list(app.store.everybody())]
 
 
 def farewell(receipts: list[dict[str, Any]]) -> None:

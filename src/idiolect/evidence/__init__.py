@@ -1,0 +1,1 @@
+"""Proof for each person: which method serves whom, measured on their own latest records."""

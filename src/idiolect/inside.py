@@ -1,0 +1,39 @@
+"""What a backend over open weights offers besides answers: hidden states and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from idiolect.types import Call, Floats
+
+
+@runtime_checkable
+class Inside(Protocol):
+    """What a backend over open weights also offers; ``"inside"`` is then among :attr:`Backend.supports`."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+
+    @property
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the rows of the input embedding."""
+
+    def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
+        """Return the outputs of ``layer`` (from 0) at each continuation's tokens, ``[tokens, hidden]`` for each."""
+
+    def token_logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[Floats]:
+        """Return the log probability [nats] of each of a continuation's tokens, ``[tokens]`` for each."""
+
+    def soft_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        """Return each continuation's log probability ``[calls]`` and ``weight`` times its gradient, weights frozen.
+
+        The gradient is with respect to the call's own ``soft_prompt``, ``[tokens, hidden]`` for each.
+        """

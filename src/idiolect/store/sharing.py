@@ -1,0 +1,43 @@
+"""Consent: whose records may serve other people, and taking back what was made with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from idiolect.errors import InputError, NotFound
+from idiolect.store.store import Store
+from idiolect.types import EVERYONE
+
+
+def share(store: Store, user_id: str, on: bool) -> int:
+    """Let a person's records serve others, or no longer; return how many artifacts went with the withdrawal.
+
+    What was learnt with a withdrawn person's records is deleted wherever it lies: for everyone, and for other people.
+    """
+    if user_id == EVERYONE:
+        raise InputError(f"{EVERYONE!r} stands for what was learnt from many people; it is no user")
+    if store.key(user_id) is None:
+        raise NotFound(f"no user {user_id!r}; see: idiolect users")
+    store.set_about(user_id, shares=on)
+    return 0 if on else take_back(store, user_id)
+
+
+def shares(store: Store, user_id: str) -> bool:
+    """Whether a person's records may serve others."""
+    return bool(store.facts(user_id).get("shares", False))
+
+
+def sharing(store: Store) -> Iterator[str]:
+    """Return the ids of all who share."""
+    return (info.id for info in store.everybody() if info.shares)
+
+
+def take_back(store: Store, user_id: str) -> int:
+    """Delete every artifact of anybody else that a person's records shaped; return how many."""
+    owners = [info.id for info in store.everybody() if info.artifacts and info.id != user_id]
+    return sum(_without(store, owner, user_id) for owner in (EVERYONE, *owners))
+
+
+def _without(store: Store, owner: str, user_id: str) -> int:
+    ids = [artifact.id for artifact in store.artifacts(owner) if user_id in artifact.people]
+    return store.delete_artifacts(owner, ids) if ids else 0
