@@ -1,28 +1,31 @@
-"""A person together with what was just learnt about them and is in no store yet."""
+"""A person with more learnt about them than the store holds: what a candidate learnt while it is being tried out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idiolect.types import Artifact, Hit, Kind, Record, User
+from idiolect.types import EVERYONE, Artifact, Hit, Kind, Record, User
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
-    """A :class:`idiolect.types.User` with more artifacts; they come first."""
+    """A :class:`idiolect.types.User` over another one, with ``learnt`` artifacts put before the ones it has.
+
+    Own artifacts still stand before those of everyone, and nothing learnt at or after ``now`` is shown.
+    """
 
     user: User
-    learnt: tuple[Artifact, ...]
+    learnt: tuple[Artifact, ...] = ()
 
     @property
     def id(self) -> str:
-        """The user's id."""
+        """The person's own id."""
         return self.user.id
 
     @property
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch; infinite where nothing is hidden."""
         return self.user.now
 
     @property
@@ -42,8 +45,10 @@ class Known:
 
     @property
     def artifacts(self) -> Sequence[Artifact]:
-        """What was just learnt, then what was known."""
-        return (*self.learnt, *self.user.artifacts)
+        """What was learnt here, then what was known; each once, the own ones before those of everyone."""
+        found = [*(a for a in self.learnt if a.time < self.now), *self.user.artifacts]
+        once = {artifact.id: artifact for artifact in found}
+        return sorted(once.values(), key=lambda artifact: artifact.user_id == EVERYONE)
 
     def search(self, query: str, k: int = 10, *, kinds: Sequence[Kind] = ()) -> list[Hit]:
         """Return the ``k`` best records for ``query``."""
@@ -53,6 +58,6 @@ class Known:
         """Return the records around one, in its own session."""
         return self.user.neighbours(record_id, before, after)
 
-    def before(self, time: float) -> User:
-        """Return the person as of ``time``; what was just learnt is left out."""
-        return self.user.before(time)
+    def before(self, time: float) -> Known:
+        """Return the same person as of ``time``, without what was learnt since."""
+        return Known(self.user.before(time), tuple(a for a in self.learnt if a.time < time))
