@@ -33,6 +33,13 @@ class Peers(Protocol):
     statistics only over at least so many people as the operator demands.
     """
 
+    @property
+    def least(self) -> int:
+        """The fewest people that counts and statistics may be over."""
+
+    def shares(self, user: User) -> bool:
+        """Whether a person is among those who share."""
+
     def about(self, item: str, user: User) -> list[Record]:
         """Return others' records about an item (``meta["item"]``), oldest first; empty without texts."""
 
