@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.keys import MasterKey
 from idiolect.store.peers import Policy, StorePeers
-from idiolect.store.sharing import sharing
+from idiolect.store.sharing import permitted, sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
 from idiolect.text.embedding import load_embedder
 from idiolect.types import (
+    Artifact,
     Backend,
     Block,
     Call,
@@ -43,7 +44,6 @@ from idiolect.types import (
     Sampling,
     Turn,
     Used,
-    text_of,
 )
 
 log = logging.getLogger("idiolect")
@@ -156,6 +156,8 @@ class Idiolect:
     """Traces of finished answers on their way to the store."""
     helper: Backend | None = None
     """Another model that writes and judges for the one that answers."""
+    proving: bool = False
+    """Whether methods measure anew by themselves, in the background, once enough records have come (the server does)."""
 
     def __post_init__(self) -> None:
         policy = self.settings.peers
@@ -251,7 +253,7 @@ class Idiolect:
         self, base: Call, planned: Call, offered: Sequence[Block], user: str, chosen: Sequence[Named], budget: int
     ) -> dict[str, Any]:
         entered = {(u.id, u.slot) for u in planned.used}
-        return {
+        trace = {
             "user": user,
             "time": self.clock(),
             "methods": [{"name": name, **registry.settings_of(method)} for name, method in chosen],
@@ -261,9 +263,12 @@ class Idiolect:
             "used": [self._used_json(u) for u in planned.used],
             "left_out": sum((i.used.id, i.used.slot) not in entered for b in offered for i in b.items),
             "base": list(base.messages),
-            "messages": _without_others(planned),
+            "messages": list(planned.messages),
             "slots": [{"slot": b.slot, "title": b.title, "stable": b.stable} for b in offered],
         }
+        if any(used.owner for used in planned.used):  # the prompt, without what is not kept
+            trace["messages"] = list(_rebuild(trace, leave_out=None))
+        return trace
 
     # -- answering ---------------------------------------------------------------------------------------------
 
@@ -337,12 +342,13 @@ class Idiolect:
                 learnt = method.observe(turn, seen, ctx)
                 self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
                 records += learnt.records
-                self.store.put_artifacts(learnt.artifacts)
+                self._keep(learnt.artifacts)
                 if learnt.forget:
                     self.store.delete(user, learnt.forget)
         self.store.add(records)
         for name, method in methods:
             self._refresh(name, method, user)
+            self._prove_if_due(name, method, user)
         return Learnt(tuple(records))
 
     def _no_earlier(self, user: str, moment: float) -> float:
@@ -360,7 +366,14 @@ class Idiolect:
             return
         seen = view(self.store, user)
         if stale(seen):
-            self.store.put_artifacts(method.fit([seen], self.context()))
+            self._keep(method.fit([seen], self.context()))
+
+    def _prove_if_due(self, name: str, method: Method, user: str) -> None:
+        """Measure a person again, after everything else that waits, where enough has come."""
+        able = self.proving and "logprobs" in self.backend.supports and isinstance(method, Proves)
+        if able and isinstance(method, Proves) and method.due(view(self.store, user)):
+            spec = {"name": name, **registry.settings_of(method)}
+            self.worker.submit(lambda: self.store.key(user) is None or self.prove(spec, [user]))
 
     def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Run a method's offline learning for some users; return how many artifacts were new.
@@ -379,7 +392,7 @@ class Idiolect:
             return self._fit_together(name, method, users, progress)
         made = 0
         for done, user in enumerate(users, 1):
-            made += self.store.put_artifacts(method.fit([view(self.store, user)], self.context()))
+            made += self._keep(method.fit([view(self.store, user)], self.context()))
             if progress is not None:
                 progress(done, len(users))
         return made
@@ -397,7 +410,7 @@ class Idiolect:
             able = [e.name for e in registry.backends if "logprobs" in e.info["supports"]]
             raise UnsupportedCall(f"measuring for {name}", self.backend_name, "logprobs", able)
         people = [view(self.store, user) for user in users]
-        return self.store.put_artifacts(method.prove(people, self.context(progress=progress)))
+        return self._keep(method.prove(people, self.context(progress=progress)))
 
     def _fit_together(
         self, name: str, method: Fits, users: Sequence[str], progress: Callable[[int, int], None] | None
@@ -410,7 +423,11 @@ class Idiolect:
                 f"method {name!r} learns from many people at once: {len(people)} of {len(wanted)} share their records, "
                 f"peers.least is {self.settings.peers.least}. Ask them and record it with: idiolect consent USER --give"
             )
-        return self.store.put_artifacts(method.fit(people, self.context(progress=progress)))
+        return self._keep(method.fit(people, self.context(progress=progress)))
+
+    def _keep(self, artifacts: Iterable[Artifact]) -> int:
+        """Keep what was learnt, except with the records of somebody who no longer shares; return how many were new."""
+        return self.store.put_artifacts(permitted(self.store, artifacts))
 
     # -- why ---------------------------------------------------------------------------------------------------
 
@@ -444,20 +461,6 @@ class Idiolect:
         """Remove a person with everything derived from them, and return the receipt."""
         self.worker.drain()
         return erase(self.store, user, self.clock())
-
-
-def _without_others(call: Call) -> list[Message]:
-    """Return the messages without other people's text: a trace belongs to one person and outlives another's erasure."""
-    others = [used.text for used in call.used if used.owner and used.text]
-    if not others:
-        return list(call.messages)
-    out: list[Message] = []
-    for message in call.messages:
-        text = text_of(message)
-        for other in others:
-            text = text.replace(other, NOT_KEPT)
-        out.append({**message, "content": text})
-    return out
 
 
 def _helper(settings: Settings) -> Backend | None:

@@ -47,7 +47,9 @@ def replay(record: Record, template: Template | None = None, options: Sequence[s
             message = {**last, "content": content.replace(template.call.focus, asked, 1)}
             call = replace(call, messages=(*template.call.messages[:-1], message))
     known = tuple(options) or (template.options if template is not None else ())
-    return Replay(record, call, record.output[:CHARS], known if record.output in known else ())
+    if record.output in known:
+        return Replay(record, call, record.output, known)
+    return Replay(record, call, record.output[:CHARS])
 
 
 def own_options(history: Sequence[Record]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from idiolect.errors import NotFound
-from idiolect.store.sharing import shares, take_back
+from idiolect.store.sharing import ever_shared, take_back
 from idiolect.store.store import Store
 
 
@@ -39,7 +39,7 @@ def erase(store: Store, user_id: str, now: float) -> Receipt:
     key = store.key(user_id)
     if key is None:
         raise NotFound(f"no user {user_id!r}; nothing to erase. See: idiolect users")
-    derived = take_back(store, user_id) if shares(store, user_id) else 0
+    derived = take_back(store, user_id) if ever_shared(store, user_id) else 0
     store.drop_cached(user_id)
     destroyed = store.keyring.destroy(user_id)
     with store.rows.write() as tx:

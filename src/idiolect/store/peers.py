@@ -1,27 +1,31 @@
 """Other people out of the store, within their consent and the operator's policy.
 
-Consent and existence are looked up at every answer, so that a withdrawal or an erasure counts from that moment on. What
-makes an answer quick (who shares, mean vectors, where an item's records lie) is kept for :data:`REFRESH` seconds and
-holds no text; somebody who begins to share is seen that much later.
+Consent, existence and the state of a person's records are looked up at every answer, so that a withdrawal, an erasure
+or a deleted record counts from that moment on. What makes an answer quick (who shares, mean vectors, where an item's
+records lie) is kept for :data:`REFRESH` seconds and holds no text; somebody who begins to share, and what people add
+about an item, is seen that much later.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from idiolect.errors import NotFound
 from idiolect.peers import Near, Statistics
-from idiolect.store.sharing import shares, sharing
+from idiolect.store.sharing import sharing
 from idiolect.store.store import Store
 from idiolect.store.view import StoredUser, view
 from idiolect.types import Floats, Record, User
 
 REFRESH = 300.0
+_REMEMBERED = 1 << 16  # vectors and measured values held
+_State = tuple[int, int, int]  # number, epoch and items of a user: another one means other records
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,17 @@ class StorePeers:
     clock: Callable[[], float] = time.monotonic
     _names: list[str] = field(default_factory=list)
     _items: dict[str, list[tuple[str, str]]] | None = None
-    _vectors: dict[tuple[str, float], Floats | None] = field(default_factory=dict)
-    _measured: dict[tuple[str, str, float], Floats | None] = field(default_factory=dict)
+    _held: dict[Hashable, tuple[_State, Floats | None]] = field(default_factory=dict)
     _since: float = -np.inf
+
+    @property
+    def least(self) -> int:
+        """The fewest people that counts and statistics may be over."""
+        return max(1, self.policy.least)
+
+    def shares(self, user: User) -> bool:
+        """Whether a person is among those who share."""
+        return user.id in self._states([user.id]) and (self.people is None or user.id in set(self.people()))
 
     def about(self, item: str, user: User) -> list[Record]:
         """Return others' records about an item, oldest first; empty without texts."""
@@ -56,33 +68,30 @@ class StorePeers:
         """Return how many others gave each output about an item; what fewer than ``least`` gave is left out."""
         given = {(record.user_id, record.output) for record in self._about(item, user)}
         counts = Counter(output for _, output in given)
-        return {output: count for output, count in counts.items() if count >= self.policy.least}
+        return {output: count for output, count in counts.items() if count >= self.least}
 
     def near(self, user: User, k: int, *, farthest: bool = False) -> list[Near]:
         """Return the ``k`` people with the most (or least) similar mean vector, ties by id; empty without texts."""
-        own = self._vector(user.id, user.now) if self.policy.texts else None
+        own = self._own_vector(user) if self.policy.texts else None
         if own is None:
             return []
         found = []
-        for name in self._others(user):
-            vector = self._vector(name, user.now)
+        for name, state in self._others(user).items():
+            vector = self._kept(("vector", name, user.now), state, partial(self._vector, name, user.now))
             if vector is not None:
                 found.append((float(vector @ own), name))
         found.sort(key=lambda pair: (pair[0] if farthest else -pair[0], pair[1]))
-        chosen = [(similarity, name) for similarity, name in found if self._shares(name)][:k]
-        return [Near(view(self.store, name, user.now), similarity) for similarity, name in chosen]
+        return [Near(view(self.store, name, user.now), similarity) for similarity, name in found[:k]]
 
     def statistics(self, name: str, measure: Callable[[User], Floats | None], user: User) -> Statistics | None:
         """Return mean and deviation of a measure over others, ``None`` for fewer than ``least``."""
         found = []
-        for other in self._others(user):
-            key = (name, other, user.now)
-            if key not in self._measured:
-                self._measured[key] = measure(view(self.store, other, user.now))
-            value = self._measured[key]
-            if value is not None and self._shares(other):
+        for other, state in self._others(user).items():
+            seen = view(self.store, other, user.now)
+            value = self._kept((name, other, user.now), state, partial(measure, seen))
+            if value is not None:
                 found.append(value)
-        if len(found) < max(1, self.policy.least):
+        if len(found) < self.least:
             return None
         stack = np.stack(found)  # [people, n]
         return Statistics(stack.mean(axis=0), stack.std(axis=0), len(found))
@@ -93,9 +102,11 @@ class StorePeers:
         self._fresh()
         if self._items is None:
             self._items = self._by_item()
+        held = [(name, record_id) for name, record_id in self._items.get(item, ()) if name != user.id]
+        there = self._states(dict.fromkeys(name for name, _ in held))
         found = []
-        for name, record_id in self._items.get(item, ()):
-            if name == user.id or not self._shares(name):
+        for name, record_id in held:
+            if name not in there:
                 continue
             try:
                 record = self.store.find(name, record_id)
@@ -113,9 +124,31 @@ class StorePeers:
                     found.setdefault(str(record.meta["item"]), []).append((name, record.id))
         return found
 
-    def _others(self, user: User) -> list[str]:
+    def _others(self, user: User) -> dict[str, _State]:
         self._fresh()
-        return [name for name in self._names if name != user.id]
+        return self._states(name for name in self._names if name != user.id)
+
+    def _states(self, names: Iterable[str]) -> dict[str, _State]:
+        """Return those of some people who are there and share, with the state of their records."""
+        found: dict[str, _State] = {}
+        with self.store.rows.read() as tx:
+            for name in names:
+                key = self.store.key(name)
+                row = None if key is None else tx.user(key.uid)
+                if key is None or row is None:
+                    continue
+                if self.people is not None or self.store.about(key, row).get("shares", False):
+                    found[name] = (row.uid, row.epoch, row.items)
+        return found
+
+    def _kept(self, key: Hashable, state: _State, make: Callable[[], Floats | None]) -> Floats | None:
+        """Return what was made of a person's records, made again where these are others by now."""
+        held = self._held.get(key)
+        if held is None or held[0] != state:
+            if len(self._held) >= _REMEMBERED:
+                self._held.clear()
+            held = self._held[key] = (state, make())
+        return held[1]
 
     def _fresh(self) -> None:
         """Look again at who shares, once what is known is old."""
@@ -123,14 +156,13 @@ class StorePeers:
             return
         self._names = sorted(sharing(self.store) if self.people is None else self.people())
         self._items = None
-        self._vectors.clear()
-        self._measured.clear()
+        self._held.clear()
         self._since = self.clock()
 
-    def _shares(self, name: str) -> bool:
-        return self.people is not None or shares(self.store, name)
-
     def _vector(self, name: str, now: float) -> Floats | None:
-        if (name, now) not in self._vectors:
-            self._vectors[name, now] = StoredUser(self.store, name, now).mean_vector()
-        return self._vectors[name, now]
+        return StoredUser(self.store, name, now).mean_vector()
+
+    def _own_vector(self, user: User) -> Floats | None:
+        """Return the mean vector of what the view of a person shows, which may be less than is stored."""
+        shown = None if isinstance(user, StoredUser) else [record.id for record in user.history]
+        return StoredUser(self.store, user.id, user.now).mean_vector(only=shown)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from idiolect.errors import InputError, NotFound
 from idiolect.store.store import Store
-from idiolect.types import EVERYONE
+from idiolect.types import EVERYONE, Artifact
 
 
 def share(store: Store, user_id: str, on: bool) -> int:
@@ -25,6 +25,21 @@ def share(store: Store, user_id: str, on: bool) -> int:
 def shares(store: Store, user_id: str) -> bool:
     """Whether a person's records may serve others."""
     return bool(store.facts(user_id).get("shares", False))
+
+
+def ever_shared(store: Store, user_id: str) -> bool:
+    """Whether a person shares or once did; a withdrawal that was cut short may have left something behind."""
+    return "shares" in store.facts(user_id)
+
+
+def permitted(store: Store, artifacts: Iterable[Artifact]) -> Iterator[Artifact]:
+    """Yield artifacts while all whose records shaped them still share.
+
+    Learning takes time: who withdraws or is erased meanwhile must not come back with what is kept at its end.
+    """
+    for artifact in artifacts:
+        if all(person == artifact.user_id or shares(store, person) for person in artifact.people):
+            yield artifact
 
 
 def sharing(store: Store) -> Iterator[str]:

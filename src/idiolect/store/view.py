@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -62,8 +62,11 @@ class StoredUser:
         """Return the same person as of ``time``, never later than ``now``."""
         return StoredUser(self.store, self.id, min(time, self.now), self.vectors)
 
-    def mean_vector(self, latest: int = 100) -> Floats | None:
-        """Return the mean of the newest records' vectors as a unit vector ``[dim]``, ``None`` without any."""
+    def mean_vector(self, latest: int = 100, only: Collection[str] | None = None) -> Floats | None:
+        """Return the mean of the newest records' vectors as a unit vector ``[dim]``, ``None`` without any.
+
+        ``only`` limits it to the records of these ids.
+        """
         key, embedder = self._key, self.store.embedder
         if key is None or embedder is None:
             return None
@@ -72,10 +75,13 @@ class StoredUser:
             if row is None or self.store.about(key, row)["embedder"] != embedder.fingerprint:
                 return None
             snap = self.store.snapshot(tx, key, row)
+            wanted = None if only is None else tx.find(key.uid, [key.mac(rid) for rid in only])
         if snap.vectors is None:
             return None
         seen = snap.visible(self.now)
         rows = np.flatnonzero(snap.vectors.present if seen is None else seen & snap.vectors.present)
+        if wanted is not None:
+            rows = np.intersect1d(rows, np.fromiter(wanted.values(), np.int64))
         rows = rows[np.argsort(snap.time[rows], kind="stable")][-latest:]
         mean = snap.vectors.take(rows).sum(axis=0, dtype=np.float32)  # [dim]
         norm = float(np.linalg.norm(mean))
