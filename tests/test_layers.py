@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
-    {"types", "peers", "inside"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
+    {"equality"}, {"types", "peers", "inside"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
     {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},

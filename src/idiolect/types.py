@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.equality import Equal
+
 if TYPE_CHECKING:
     from idiolect.peers import Peers
 
@@ -247,8 +249,8 @@ class Branch:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Steer:
+@dataclass(frozen=True, slots=True, eq=False)
+class Steer(Equal):
     """Add ``strength * vector`` to the output of ``layer`` at generated positions; vector ``[hidden]``."""
 
     layer: int
@@ -283,8 +285,8 @@ LogitsProcessor = Callable[[Sequence[int], Floats], Floats]
 """``(token ids so far, logits [vocab]) -> logits [vocab]``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+@dataclass(frozen=True, slots=True, eq=False)
+class Call(Equal):
     """All that a backend needs for one generation.
 
     ``context`` holds personal text as named blocks until :func:`idiolect.prompting.assembly.assemble` writes them into
