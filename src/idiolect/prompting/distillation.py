@@ -6,7 +6,7 @@ candidates; padding gets no probability on either side and no gradient, and a li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,17 +50,21 @@ def distill(
     return terms.sum(axis=-1), np.exp(student) - wanted
 
 
-def reinforce(scores: Array, reward: float, sampled: int, mask: Array | None = None) -> tuple[Doubles, Doubles]:
+def reinforce(
+    scores: Array, reward: Array | float, sampled: Array | int, mask: Array | None = None
+) -> tuple[Doubles, Doubles]:
     """Minus reward times the log probability of the ``sampled`` candidate (ROPG-RL, arXiv:2404.05970, section 3.1).
 
-    Scores ``[n]``; raises ``ValueError`` where padding was sampled.
+    ``reward`` and ``sampled`` have one number for each list ``[...]``. Raises ``ValueError`` where padding was sampled.
     """
     student = log_softmax(scores, mask)
-    if not np.isfinite(student[sampled]):
+    chosen = np.expand_dims(np.asarray(sampled), -1)
+    likely = np.take_along_axis(student, chosen, axis=-1)[..., 0]
+    if not np.isfinite(likely).all():
         raise ValueError(f"candidate {sampled} is padding and cannot be sampled")
     gradient = np.exp(student)
-    gradient[sampled] -= 1.0
-    return np.asarray(-reward * student[sampled]), reward * gradient
+    np.put_along_axis(gradient, chosen, np.take_along_axis(gradient, chosen, axis=-1) - 1.0, axis=-1)
+    return -np.asarray(reward) * likely, np.expand_dims(np.asarray(reward), -1) * gradient
 
 
 def calibrated(
@@ -110,3 +114,41 @@ class Adam:
             square += (1 - self.beta2) * (gradient * gradient - square)
             scale = np.sqrt(square / (1 - self.beta2**self.steps)) + self.epsilon
             parameters[name][...] -= self.rate * (mean / (1 - self.beta1**self.steps)) / scale
+
+
+Parameters = dict[str, Doubles]
+
+
+def descend(
+    parameters: Parameters,
+    loss: Callable[[Parameters], tuple[float, Parameters]],
+    held: Callable[[Parameters], float] | None = None,
+    *,
+    rate: float = 0.02,
+    steps: int = 300,
+    patience: int = 40,
+) -> Parameters:
+    """Minimize ``loss`` (value and gradients) with Adam; return the parameters that were best on ``held``.
+
+    It stops once ``held`` has not improved for ``patience`` steps; without ``held`` all steps are taken.
+    """
+    now = {name: np.array(value, np.float64) for name, value in parameters.items()}
+    best, least, since = {name: value.copy() for name, value in now.items()}, np.inf, 0
+    adam = Adam(rate)
+    for _ in range(steps):
+        if held is not None:
+            value = held(now)
+            since = 0 if value < least - 1e-9 else since + 1
+            if since == 0:
+                best, least = {name: array.copy() for name, array in now.items()}, value
+            if since >= patience:
+                break
+        adam.step(now, loss(now)[1])
+    return now if held is None else best
+
+
+def hold_out(people: Sequence[str], seed: int = 0) -> frozenset[str]:
+    """Return a third of the people (at least one of two) to stop early on; nobody of a single one."""
+    names = sorted(set(people))
+    shuffled = [names[n] for n in np.random.default_rng(seed).permutation(len(names))]
+    return frozenset(shuffled[: max(1, len(names) // 3)] if len(names) > 1 else ())
