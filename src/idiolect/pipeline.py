@@ -49,6 +49,7 @@ from idiolect.types import (
 log = logging.getLogger("idiolect")
 
 NOT_KEPT = "[another person's record, not kept in the trace]"
+PASSED = "[a guess about this person, made for one answer and not kept]"
 TRACE_SECONDS = 0.1
 """So long a finished trace waits for others to be written with."""
 
@@ -238,7 +239,8 @@ class Idiolect:
     def _used_json(self, used: Used) -> dict[str, Any]:
         """Return the fields as a mapping; ``dataclasses.asdict`` copies deeply and takes ten times as long.
 
-        Of another person's record the text is not kept, and its owner only as a pseudonym that dies with their key.
+        Of another person's record the text is not kept, and its owner only as a pseudonym that dies with their key;
+        nor is the text of what is ephemeral.
         """
         shown = {
             "what": used.what, "id": used.id, "method": used.method, "slot": used.slot, "score": used.score,
@@ -247,6 +249,8 @@ class Idiolect:
         if used.owner:
             key = self.store.key(used.owner)
             shown |= {"text": NOT_KEPT, "owner": "" if key is None else key.mac("peer").hex()[:12]}
+        elif used.ephemeral:
+            shown["text"] = PASSED
         return shown
 
     def _trace(
@@ -266,7 +270,7 @@ class Idiolect:
             "messages": list(planned.messages),
             "slots": [{"slot": b.slot, "title": b.title, "stable": b.stable} for b in offered],
         }
-        if any(used.owner for used in planned.used):  # the prompt, without what is not kept
+        if any(used.owner or used.ephemeral for used in planned.used):  # the prompt, without what is not kept
             trace["messages"] = list(_rebuild(trace, leave_out=None))
         return trace
 

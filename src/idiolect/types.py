@@ -193,7 +193,8 @@ class User(Protocol):
 class Used:
     """One thing that shaped an answer, and why; ``text`` and ``header`` are its lines of the prompt.
 
-    ``owner`` is the id of another person whose record it is; it is empty for the person's own.
+    ``owner`` is the id of another person whose record it is; it is empty for the person's own. What is ``ephemeral``
+    (a guess about how the person feels) serves this one answer: its text is kept nowhere, not in the trace either.
     """
 
     what: Literal["record", "artifact"]
@@ -205,6 +206,7 @@ class Used:
     text: str = ""
     header: str = ""
     owner: str = ""
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
