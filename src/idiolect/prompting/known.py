@@ -12,7 +12,7 @@ from idiolect.types import EVERYONE, Artifact, Hit, Kind, Record, User
 class Known:
     """A :class:`idiolect.types.User` over another one, with ``learnt`` artifacts put before the ones it has.
 
-    Own artifacts still stand before those of everyone, and nothing learnt at or after ``now`` is shown.
+    Own artifacts still stand before those of everyone. What is given here is shown whatever its time.
     """
 
     user: User
@@ -46,7 +46,7 @@ class Known:
     @property
     def artifacts(self) -> Sequence[Artifact]:
         """What was learnt here, then what was known; each once, the own ones before those of everyone."""
-        found = [*(a for a in self.learnt if a.time < self.now), *self.user.artifacts]
+        found = [*self.learnt, *self.user.artifacts]
         once = {artifact.id: artifact for artifact in found}
         return sorted(once.values(), key=lambda artifact: artifact.user_id == EVERYONE)
 

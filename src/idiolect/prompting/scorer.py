@@ -133,7 +133,7 @@ class Scorer:
 
     def of(self, seen: Seen) -> Doubles:
         """Return the scores ``[n]`` of one question's candidates."""
-        return self.scores(Batch.of([seen], [np.zeros(len(seen.plain))]))[0]
+        return np.asarray(self.scores(Batch.of([seen], [np.zeros(len(seen.plain))]))[0], np.float64)
 
     def pack(self) -> bytes:
         """Return the scorer as bytes, numbers in single precision."""
