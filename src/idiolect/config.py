@@ -72,10 +72,12 @@ class Settings:
     """Settings of backends by name: ``[backends.openai] base_url = "..."``."""
     embedder: str = "minilm"
     """``minilm``, ``static``, a folder, or ``none`` for words alone."""
-    methods: tuple[MethodSpec, ...] = ("profile", "memory", "retrieval")
-    """The default methods in order; a request may name its own."""
+    methods: tuple[MethodSpec, ...] = ("auto",)
+    """The default methods in order; a request may name its own. ``auto`` serves each person by what was measured."""
     remember: bool = True
     """Whether methods may learn from finished turns."""
+    measure: bool = True
+    """Whether the server measures by itself, in the background, which method serves whom (the method ``auto``)."""
     paths: Paths = Paths()
     helper: str = ""
     """Another model that writes and judges for the one that answers: the name of a table under ``backends``, its key

@@ -158,7 +158,7 @@ class Idiolect:
     helper: Backend | None = None
     """Another model that writes and judges for the one that answers."""
     proving: bool = False
-    """Whether methods measure anew by themselves, in the background, once enough records have come (the server does)."""
+    """Whether methods measure anew by themselves, in the background, once enough records have come."""
 
     def __post_init__(self) -> None:
         policy = self.settings.peers

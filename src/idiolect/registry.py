@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -197,6 +198,37 @@ def make_method(spec: str | Mapping[str, Any]) -> tuple[str, Method]:
         if not name:
             raise ConfigError(f"a method given as a table needs a 'name' key; got {dict(spec)!r}")
     return name, build(methods.get(name), settings)
+
+
+def make_folded(text: str) -> tuple[tuple[str, Method], ...]:
+    """Make the methods of ``A+B``, each ``NAME`` or ``NAME:setting=value:setting=value``; ``none`` makes none."""
+    if text == "none":
+        return ()
+    made = []
+    for part in text.split("+"):
+        name, table = read_settings(part)
+        made.append(make_method({"name": name, **table}))
+    return tuple(made)
+
+
+def read_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``NAME:setting=value:setting=value`` into the name and its settings; values are JSON where they can be."""
+    name, *settings = text.split(":")
+    table: dict[str, Any] = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise ConfigError(f"{text!r}: write settings as NAME:setting=value, not {setting!r}")
+        table[key] = value_of(value)
+    return name, table
+
+
+def value_of(text: str) -> Any:
+    """Read a setting from the command line: JSON where it is JSON, else text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def settings_of(thing: object) -> dict[str, Any]:

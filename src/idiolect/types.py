@@ -439,10 +439,15 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How questions of the kind at hand are asked: an example with its focus, and what may be answered, if known."""
+    """How questions of the kind at hand are asked: an example with its focus, and what may be answered, if known.
+
+    ``measure`` says how an answer of free text is judged: by the likelihood of what the person wrote, or by what the
+    model writes.
+    """
 
     call: Call
     options: tuple[str, ...] = ()
+    measure: Literal["likelihood", "text"] = "likelihood"
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ class TestMethod:
         world.fitted(name)
         World(past, world.folder).fitted(name)
         for owner in ("ana", EVERYONE):
-            world.app.store.put_artifacts(earlier.artifacts(owner))
+            world.app.store.put_artifacts(reversed(earlier.artifacts(owner)))  # oldest first, as they came
         planned = world.plan(name, "ana", now=then)
         assert planned == past.plan(QUESTION, "ana", methods=[name], now=then).call
         times = {r.id: r.time for user in TASTES for r in world.app.store.all_records(user)}

@@ -282,3 +282,19 @@ def test_unknown_paths_and_methods_have_openais_error_form(client):
         answer = client.request(method, path)
         assert answer.status_code in (404, 405)
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_consent_and_evidence(ana):
+    assert ana.get(f"{ANA}/consent").json() == {"user": "ana", "shares": False}
+    assert ana.put(f"{ANA}/consent", json={"shares": True}).json()["shares"] is True
+    assert ana.get(f"{ANA}/consent").json()["shares"] is True
+    assert ana.put(f"{ANA}/consent", json={"shares": "yes"}).status_code == 400
+    assert ana.get("/v1/users/nobody/consent").status_code == 404
+    told = ana.get(f"{ANA}/evidence").json()
+    assert (told["rests_on"], told["serves"]) == ("nothing measured yet", "profile+memory+retrieval")
+    rows = [{"output": f"I like jazz, record {n}", "time": 3000 + n} for n in range(30)]
+    ana.post(f"{ANA}/records", json=rows)
+    measured = ana.post(f"{ANA}/evidence").json()
+    assert measured["rests_on"] == "own records"
+    assert ana.get(f"{ANA}/evidence").json() == measured
+    assert {row["candidate"] for row in measured["candidates"]} >= {"retrieval", "profile"}

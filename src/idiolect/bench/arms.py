@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from idiolect import registry
 from idiolect.bench.people import Order
 from idiolect.config import MethodSpec
@@ -80,25 +78,5 @@ def _arm(name: str, default: Sequence[MethodSpec]) -> Arm:
 
 
 def _spec(text: str) -> MethodSpec:
-    name, table = settings_of(text)
+    name, table = registry.read_settings(text)
     return {"name": name, **table} if table else name
-
-
-def settings_of(text: str) -> tuple[str, dict[str, Any]]:
-    """Read ``NAME:setting=value:setting=value`` into the name and its settings."""
-    name, *settings = text.split(":")
-    table: dict[str, Any] = {}
-    for setting in settings:
-        key, sign, value = setting.partition("=")
-        if not sign:
-            raise ConfigError(f"{text!r}: write settings as NAME:setting=value, not {setting!r}")
-        table[key] = value_of(value)
-    return name, table
-
-
-def value_of(text: str) -> Any:
-    """Read a setting from the command line: JSON where it is JSON, else text."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 GROUPS = (
     "demo", "ask", "chat", "serve",
     "importing", "embedding", "exporting", "erasing",
-    "bench",
+    "proof", "bench",
     "users", "consent", "search", "profile", "memories", "explain",
     "methods", "models", "config",
 )  # fmt: skip

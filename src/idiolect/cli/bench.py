@@ -121,7 +121,6 @@ def run(
 ) -> None:
     """Run tasks over public data sets: every method beside every control, on the same people and questions."""
     from idiolect import registry
-    from idiolect.bench.arms import settings_of
 
     if data is None or not data.is_dir():
         raise SourceError(f"there is no data folder {data or ''}. Name it with --data DIR or IDIOLECT_DATA.")
@@ -131,7 +130,7 @@ def run(
     documents = []
     with _opened(settings, method, options, cache) as (made, bars), _lines(out) as lines:
         for given in chosen:
-            name, table = settings_of(given)
+            name, table = registry.read_settings(given)
             task = registry.build(registry.tasks.get(name), table)
             bars(f"{name}: loading", 0, 1)
             document = made.run(name, task, task.load(data), lines)
@@ -239,11 +238,10 @@ def compare(
 
 def _chosen(names: Sequence[str], data: Path) -> list[str]:
     from idiolect import registry
-    from idiolect.bench.arms import settings_of
 
     if list(names) != ["all"]:
         for name in names:
-            registry.tasks.get(settings_of(name)[0])
+            registry.tasks.get(registry.read_settings(name)[0])
         return list(dict.fromkeys(names))
     found = []
     for entry in registry.tasks:
@@ -256,7 +254,7 @@ def _chosen(names: Sequence[str], data: Path) -> list[str]:
 
 
 def _settings(backend: str | None, given: Sequence[str] | None) -> Settings:
-    from idiolect.bench.arms import value_of
+    from idiolect import registry
 
     settings = config.load(overrides={} if backend is None else {"backend": backend})
     table: dict[str, Any] = dict(settings.backends.get(settings.backend, {}))
@@ -264,7 +262,7 @@ def _settings(backend: str | None, given: Sequence[str] | None) -> Settings:
         key, sign, value = setting.partition("=")
         if not sign:
             raise ConfigError(f"--set takes KEY=VALUE, not {setting!r}")
-        table[key] = value_of(value)
+        table[key] = registry.value_of(value)
     return replace(settings, backends={**settings.backends, settings.backend: table})
 
 

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from idiolect.config import Serve, Settings
 from idiolect.errors import ConfigError, IdiolectError
 from idiolect.pipeline import Idiolect
-from idiolect.serve import failures, imports, openai_api, openapi, responses_api, traces_api, users_api
+from idiolect.serve import evidence_api, failures, imports, openai_api, openapi, responses_api, traces_api, users_api
 from idiolect.serve.auth import check_bind
 from idiolect.serve.bodies import reply
 from idiolect.serve.guard import Guard
@@ -55,6 +55,10 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", _USER + "/profile", users_api.profile),
     ("POST", _USER + "/profile", users_api.refresh_profile),
     ("DELETE", _USER + "/profile", users_api.delete_profile),
+    ("GET", _USER + "/evidence", evidence_api.evidence),
+    ("POST", _USER + "/evidence", evidence_api.measure),
+    ("GET", _USER + "/consent", evidence_api.consent),
+    ("PUT", _USER + "/consent", evidence_api.put_consent),
     ("GET", _USER + "/memories", users_api.memories),
     ("POST", _USER + "/memories", users_api.add_memory),
     ("PUT", _USER + "/memories/{record}", users_api.put_memory),
@@ -139,6 +143,7 @@ def serve(
     """
     check_bind(settings.serve)
     with _listen(settings.serve) as listener, Idiolect.build(_with_timeout(settings), ask) as idiolect:
+        idiolect.proving = settings.measure
         idiolect.backend.count_tokens("ready")  # a model that cannot be loaded is an error now, not at a request
         server = uvicorn_server(create_app(idiolect), settings.serve)
         if announce is not None:

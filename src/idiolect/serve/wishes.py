@@ -17,7 +17,7 @@ from idiolect.types import Message, text_of
 
 MAX_USER = 512
 """Characters of a user id."""
-_OPTIONS = ("methods", "now", "tokens", "remember", "session")
+_OPTIONS = ("methods", "now", "tokens", "remember", "session", "focus", "item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Wish:
     tokens: int | None = None
     remember: bool | None = None
     session: str = ""
+    focus: str = ""
+    """The part of the last message that says what it is about."""
+    item: str = ""
+    """The thing asked about, as records name it in their ``meta``."""
 
 
 def take_wish(headers: Headers, body: dict[str, Any], caller: Caller) -> Wish:
@@ -52,6 +56,8 @@ def take_wish(headers: Headers, body: dict[str, Any], caller: Caller) -> Wish:
         _tokens(options.get("tokens")),
         _option(options, "remember", bool),
         _option(options, "session", str) or headers.get("x-session-id") or _session_field(body),
+        _option(options, "focus", str) or "",
+        _option(options, "item", str) or "",
     )
 
 

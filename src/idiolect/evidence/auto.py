@@ -1,0 +1,273 @@
+"""Auto: for each person the method that foresees their own latest records best, or none.
+
+Each candidate is measured on what the person really did: their latest records are held out, asked again, and foreseen
+from the earlier ones with the candidate and without. Few measurements are weighed against those of all people who
+share (:mod:`.shrinkage`); where neither says that a candidate helps, the person is served without personalization.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from idiolect import registry
+from idiolect.errors import InputError, MalformedAnswer, UnsupportedCall
+from idiolect.evidence.measuring import served
+from idiolect.evidence.shrinkage import choose, nothing_known, pool, posterior
+from idiolect.evidence.verdict import Population, Verdict, population_of, verdict_of
+from idiolect.prompting.assembly import Named, fold, personalize
+from idiolect.prompting.known import Known
+from idiolect.prompting.replay import Replay, latest
+from idiolect.registry import method
+from idiolect.types import (
+    EVERYONE,
+    Artifact,
+    Call,
+    Context,
+    Fits,
+    Learnt,
+    Observes,
+    Record,
+    Turn,
+    Used,
+    User,
+    text_of,
+)
+
+log = logging.getLogger("idiolect")
+_REFUSED = (UnsupportedCall, MalformedAnswer, InputError)
+"""What keeps one candidate from being measured and no other."""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    # What one person's past says of each candidate; the verdict in it is not judged yet.
+    user: User
+    found: Verdict
+    record_ids: tuple[str, ...]
+    time: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    fresh: bool = True
+
+
+@method("auto", level="input", paper="doi:10.1080/01621459.1975.10479864 (shrinkage); the gate is our own")
+@dataclass(frozen=True)
+class Auto:
+    """Serve each person by the method that their own latest records speak for, or by none."""
+
+    candidates: tuple[str, ...] = ("profile+memory+retrieval", "retrieval", "profile", "memory")
+    """Methods as ``A+B`` or ``NAME:setting=value``; the first serves people of whom nothing is known yet."""
+    hold_out: int = 12
+    """So many of a person's latest records are asked again, never more than a third."""
+    least: int = 4
+    """With fewer of them a person is not measured but served as people in general are."""
+    refresh: int = 30
+    """Measure again once so many records have come since."""
+    caution: float = 0.25
+    """A candidate must gain by so many standard deviations of what is not known."""
+
+    def apply(self, call: Call, user: User, ctx: Context) -> Call:
+        """Apply the methods of the candidate that serves this person, and say on what grounds."""
+        chosen, artifact, gain = self.verdict(user)
+        planned = fold(call, user, registry.make_folded(chosen), ctx)
+        if planned == call or artifact is None:
+            return planned
+        used = Used("artifact", artifact.id, "auto", "gate", gain, {chosen: gain})
+        return replace(planned, used=(*planned.used, used))
+
+    def verdict(self, user: User) -> tuple[str, Artifact | None, float]:
+        """Return the candidate that serves a person, the artifact it rests on, and the expected gain."""
+        own = verdict_of(user.artifacts, user.id)
+        if own is not None and (own[1].chosen in self.candidates or own[1].chosen == "none"):
+            artifact, found = own
+            gain = 0.0 if found.chosen == "none" else found.mean[found.measured.index(found.chosen)]
+            return found.chosen, artifact, gain
+        known = population_of(user.artifacts)
+        if known is not None and user.count:
+            artifact, population = known
+            names = [name for name in self.candidates if name in population.measured]
+            prior = population.over(names)
+            if prior is not None and names:
+                mean, sd = posterior(None, replace(prior, between=0.0 * prior.between))
+                best = choose(mean, sd, self.caution)
+                return ("none", artifact, 0.0) if best < 0 else (names[best], artifact, float(mean[best]))
+        return self.candidates[0], None, 0.0
+
+    # -- what the candidates learn -----------------------------------------------------------------------------
+
+    def stale(self, user: User) -> bool:
+        """Whether what a candidate learns about a person should be learnt again."""
+        return any(_is_stale(learning, user) for learning in self._learning())
+
+    def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
+        """Let the candidates learn about each person; those that learn from many people at once are fitted apart."""
+        learning = [one for one in self._learning() if _able(one, ctx)]
+        for user in users:
+            for name, one in learning:
+                if _is_stale((name, one), user) and isinstance(one, Fits):
+                    yield from one.fit([user], ctx)
+
+    def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
+        """Let every candidate learn from a turn, whichever served it: the next measurement may choose another."""
+        records, artifacts, forget = list[Record](), list[Artifact](), list[str]()
+        failures = dict[str, int]()
+        for _, one in self._methods():
+            if isinstance(one, Observes):
+                learnt = one.observe(turn, user, ctx)
+                records += learnt.records
+                artifacts += learnt.artifacts
+                forget += learnt.forget
+                failures.update(learnt.failures)
+        return Learnt(tuple(records), tuple(artifacts), tuple(forget), failures)
+
+    def _methods(self) -> list[Named]:
+        """Return each distinct method of the candidates once."""
+        found = dict[str, Named]()
+        for candidate in self.candidates:
+            for name, one in registry.make_folded(candidate):
+                found.setdefault(repr(one), (name, one))
+        return list(found.values())
+
+    def _learning(self) -> list[Named]:
+        return [
+            (name, one)
+            for name, one in self._methods()
+            if isinstance(one, Fits) and not registry.methods.get(name).info["together"]
+        ]
+
+    # -- measuring ---------------------------------------------------------------------------------------------
+
+    def due(self, user: User) -> bool:
+        """Whether a person has enough records and was not measured since ``refresh`` more came."""
+        own = verdict_of(user.artifacts, user.id)
+        return user.count - (own[1].records if own else 0) >= (self.refresh if own else 3 * self.least)
+
+    def prove(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
+        """Measure each person who is due, pool those who share, and yield what is known of people, then the verdicts.
+
+        Costs ``(candidates + 1) * hold_out`` scored prompts a person. Each person's measurements are yielded as soon as
+        they are there, so that a killed job goes on with the next person.
+        """
+        people, tried = list(users), list[_Tried]()
+        before = population_of(people[0].artifacts) if people else None
+        for done, user in enumerate(people, 1):
+            found = self._kept(user, ctx) or self._try(user, ctx)
+            if found is not None:
+                tried.append(found)
+                if found.fresh:
+                    yield self._judge(found, before[1] if before is not None else None, ctx)
+            if ctx.progress is not None:
+                ctx.progress(done, len(people))
+        pooled = self._population(tried, ctx)
+        if pooled is not None:
+            yield pooled[0]
+            yield from (self._judge(one, pooled[1], ctx) for one in tried)
+
+    def _kept(self, user: User, ctx: Context) -> _Tried | None:
+        """Return a person's measurements where they were made with these settings and model and are not old."""
+        own = verdict_of(user.artifacts, user.id)
+        if own is None or self.due(user):
+            return None
+        artifact, found = own
+        if artifact.base_model != ctx.model.fingerprint or artifact.settings != _plain(self):
+            return None
+        seconds = {name.removeprefix("seconds:"): value for name, value in artifact.scores.items()}
+        return _Tried(user, found, artifact.record_ids, artifact.time, seconds, fresh=False)
+
+    def _try(self, user: User, ctx: Context) -> _Tried | None:
+        """Score every candidate on a person's latest records; ``None`` for too few."""
+        earlier, replays = latest(user, ctx.template, self.hold_out)
+        if len(replays) < self.least:
+            return None
+        kind = "likelihood" if ctx.template is None else ctx.template.measure
+        base = served(ctx, [(one.call, one) for one in replays], kind)
+        shared = tuple(a for a in user.artifacts if a.user_id == EVERYONE and a.kind != "verdict")
+        gains, tokens = dict[str, tuple[float, ...]](), dict[str, float]()
+        seconds, skipped = dict[str, float](), dict[str, str]()
+        for candidate in self.candidates:
+            start = time.perf_counter()
+            try:
+                calls = _written(candidate, Known(earlier, shared), replays, ctx)
+                scores = served(ctx, list(zip(calls, replays, strict=True)), kind)
+            except _REFUSED as error:
+                skipped[candidate] = f"{type(error).__name__}: {error}"
+                log.info("candidate %s is not measured: %s", candidate, type(error).__name__)
+                continue
+            gains[candidate] = tuple(score - bare for score, bare in zip(scores, base, strict=True))
+            added = sum(_length(call, ctx) - _length(one.call, ctx) for call, one in zip(calls, replays, strict=True))
+            tokens[candidate] = added / len(calls)
+            seconds[candidate] = (time.perf_counter() - start) / len(replays)
+        found = Verdict(
+            tuple(gains), "none", tuple(gains.values()), tuple(base), (), (), tuple(tokens.values()), user.count, 0,
+            kind, skipped,
+        )  # fmt: skip
+        return _Tried(user, found, tuple(one.record.id for one in replays), replays[-1].record.time, seconds)
+
+    def _population(self, tried: Sequence[_Tried], ctx: Context) -> tuple[Artifact, Population] | None:
+        """Pool the people who share; ``None`` for too few."""
+        sharing = [] if ctx.peers is None else [one for one in tried if ctx.peers.shares(one.user)]
+        names = [name for name in self.candidates if all(name in one.found.measured for one in sharing)]
+        if ctx.peers is None or len(sharing) < max(2, ctx.peers.least) or not names:
+            return None
+        population = Population(tuple(names), pool([one.found.own(names) for one in sharing]))
+        artifact = Artifact.new(
+            EVERYONE, "verdict", method="auto", settings=_plain(self), payload=population.payload(), record_ids=(),
+            time=max(one.time for one in sharing), base_model=ctx.model.fingerprint,
+            people=[one.user.id for one in sharing],
+        )  # fmt: skip
+        return artifact, population
+
+    def _judge(self, one: _Tried, population: Population | None, ctx: Context) -> Artifact:
+        names = one.found.measured
+        own = one.found.own(names)
+        prior = None if population is None else population.over(names)
+        mean, sd = posterior(own, prior or nothing_known(len(names), own.variance))
+        best = choose(mean, sd, self.caution) if names else -1
+        verdict = replace(
+            one.found, chosen=names[best] if best >= 0 else "none", mean=tuple(mean.tolist()), sd=tuple(sd.tolist()),
+            others=0 if prior is None else prior.people,
+        )  # fmt: skip
+        return Artifact.new(
+            one.user.id, "verdict", method="auto", settings=_plain(self), payload=verdict.payload(),
+            record_ids=one.record_ids, time=one.time, base_model=ctx.model.fingerprint,
+            scores={f"seconds:{name}": s for name, s in one.seconds.items()},
+        )  # fmt: skip
+
+
+def _written(candidate: str, earlier: Known, replays: Sequence[Replay], ctx: Context) -> list[Call]:
+    """Write the replays' calls as a candidate would, from what it learns of the person as they were before."""
+    methods = registry.make_folded(candidate)
+    fitting = [one for name, one in methods if _fits_alone(name, one) and _able((name, one), ctx)]
+    learnt = tuple(a for one in fitting if isinstance(one, Fits) for a in one.fit([earlier], ctx))
+    calls = [personalize(one.call, Known(earlier, learnt), methods, ctx)[0] for one in replays]
+    if any(call.choose is not None for call in calls):
+        raise UnsupportedCall(candidate, type(ctx.model).__name__, "scoring a choice among drafts", [])
+    return calls
+
+
+def _plain(method: Auto) -> dict[str, Any]:
+    """Return the settings as they come back from the store."""
+    return {**asdict(method), "candidates": list(method.candidates)}
+
+
+def _fits_alone(name: str, one: object) -> bool:
+    return isinstance(one, Fits) and not registry.methods.get(name).info["together"]
+
+
+def _able(named: Named, ctx: Context) -> bool:
+    return {*registry.methods.get(named[0]).info["fit_needs"]} <= ctx.model.supports
+
+
+def _is_stale(named: Named, user: User) -> bool:
+    """Whether a method says so; one that does not say is stale while nothing it learnt is there."""
+    stale = getattr(named[1], "stale", None)
+    if stale is not None:
+        return bool(stale(user))
+    return user.count > 0 and not any(a.method == named[0] and a.user_id == user.id for a in user.artifacts)
+
+
+def _length(call: Call, ctx: Context) -> int:
+    return sum(ctx.model.count_tokens(text_of(message)) for message in call.messages)
