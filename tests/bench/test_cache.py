@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from helpers import HashEmbedder
+from helpers import HashEmbedder, InsideToy
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
 from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder, prompt_hash
 from idiolect.errors import InputError, MalformedAnswer, StoreError
@@ -42,6 +44,23 @@ def test_the_same_question_is_asked_once():
 )
 def test_whatever_reaches_the_model_makes_another_question(other):
     assert prompt_hash(ASK) != prompt_hash(other)
+
+
+def test_the_plausibility_of_a_mixture_makes_another_question():
+    mixed = Call(ASK.messages, mix=(Branch(ASK.messages, 1.0),))
+    assert prompt_hash(mixed) != prompt_hash(replace(mixed, plausibility=0.1))
+
+
+def test_the_inside_of_a_backend_can_be_reached():
+    model, inner = counted(InsideToy()), InsideToy()
+    assert (model.hidden, model.layers, model.embedding_norm) == (inner.hidden, inner.layers, inner.embedding_norm)
+    soft = Call(ASK.messages, soft_prompt=np.ones((2, inner.hidden), np.float32))
+    for ours, its in (
+        (model.activations([ASK], ["hi"], 1), inner.activations([ASK], ["hi"], 1)),
+        (model.token_logprobs([ASK], ["hi"]), inner.token_logprobs([ASK], ["hi"])),
+        (model.soft_gradients([soft], ["hi"], [1.0])[1], inner.soft_gradients([soft], ["hi"], [1.0])[1]),
+    ):
+        np.testing.assert_array_equal(ours[0], its[0])
 
 
 def test_scores_of_two_backends_over_the_same_weights_are_kept_apart():

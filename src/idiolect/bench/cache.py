@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
+from idiolect.inside import Inside
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
@@ -71,7 +72,8 @@ def _content(call: Call) -> Iterator[bytes]:
     yield orjson.dumps([list(call.messages), dict(call.extra)], default=repr, option=orjson.OPT_SORT_KEYS)
     sampling = call.sampling
     yield repr((sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.stop)).encode()
-    yield repr([(branch.messages, branch.weight) for branch in call.mix]).encode()
+    mix = [(branch.messages, branch.weight) for branch in call.mix]
+    yield repr((mix, call.plausibility) if call.plausibility else mix).encode()
     yield repr(call.adapters).encode()
     yield b"" if call.soft_prompt is None else call.soft_prompt.tobytes()
     for steer in call.steering:
@@ -144,6 +146,35 @@ class CachedBackend:
         """Score continuations, for methods that ask the model themselves."""
         pairs = [(call, (text,)) for call, text in zip(calls, continuations, strict=True)]
         return [_need(kept).scores[0] for kept in self.scores(pairs)]
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream, where the backend's inside is open; so for the next five."""
+        return cast(Inside, self.inner).hidden
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return cast(Inside, self.inner).layers
+
+    @property
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the rows of the input embedding."""
+        return cast(Inside, self.inner).embedding_norm
+
+    def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
+        """Pass through; states are large and are not kept."""
+        return cast(Inside, self.inner).activations(calls, continuations, layer)
+
+    def token_logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[Floats]:
+        """Pass through."""
+        return cast(Inside, self.inner).token_logprobs(calls, continuations)
+
+    def soft_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        """Pass through; no two steps ask for the same gradient."""
+        return cast(Inside, self.inner).soft_gradients(calls, continuations, weights)
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Pass through; nothing of the bench streams."""
