@@ -46,6 +46,9 @@ class Peers(Protocol):
     def near(self, user: User, k: int, *, farthest: bool = False) -> list[Near]:
         """Return the ``k`` people whose records are most (or least) like the person's; empty without texts."""
 
+    def vector(self, user: User) -> Floats | None:
+        """Return the unit mean vector ``[dim]`` of the newest records of the person, or of somebody near them."""
+
     def counts(self, item: str, user: User) -> Mapping[str, int]:
         """Return how many others gave each output about an item; what too few people gave is left out."""
 

@@ -82,6 +82,16 @@ def test_a_view_that_shows_less_finds_its_neighbours_by_what_it_shows(store):
     assert names(peers.near(Seen(whole, latest=1), 1)) == ["dora"]
 
 
+def test_the_mean_vector_of_what_a_view_shows(store):
+    peers, ana = StorePeers(store, ALL), view(store, "ana", 1e9 + 5)
+    assert peers.vector(ana) == pytest.approx(store.embedder.embed(["tea cake"])[0], abs=1e-2)
+    store.add([say("ana", "fish opera", 1e9 + 2)])
+    assert peers.vector(Seen(view(store, "ana", 1e9 + 5), latest=1)) == pytest.approx(
+        store.embedder.embed(["fish opera"])[0], abs=1e-2
+    )
+    assert peers.vector(view(store, "nobody")) is None
+
+
 def test_statistics_are_over_the_others_and_none_for_too_few(store):
     peers = StorePeers(store, ALL)
     store.add([say("dora", "more", 1e9 + 60), say("dora", "and more", 1e9 + 61), say("ana", "own", 1e9 + 62)])

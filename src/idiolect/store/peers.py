@@ -72,7 +72,7 @@ class StorePeers:
 
     def near(self, user: User, k: int, *, farthest: bool = False) -> list[Near]:
         """Return the ``k`` people with the most (or least) similar mean vector, ties by id; empty without texts."""
-        own = self._own_vector(user) if self.policy.texts else None
+        own = self.vector(user) if self.policy.texts else None
         if own is None:
             return []
         found = []
@@ -82,6 +82,11 @@ class StorePeers:
                 found.append((float(vector @ own), name))
         found.sort(key=lambda pair: (pair[0] if farthest else -pair[0], pair[1]))
         return [Near(view(self.store, name, user.now), similarity) for similarity, name in found[:k]]
+
+    def vector(self, user: User) -> Floats | None:
+        """Return the unit mean vector ``[dim]`` of the newest records that a view of a person shows."""
+        shown = None if isinstance(user, StoredUser) else [record.id for record in user.history]
+        return StoredUser(self.store, user.id, user.now).mean_vector(only=shown)
 
     def statistics(self, name: str, measure: Callable[[User], Floats | None], user: User) -> Statistics | None:
         """Return mean and deviation of a measure over others, ``None`` for fewer than ``least``."""
@@ -161,8 +166,3 @@ class StorePeers:
 
     def _vector(self, name: str, now: float) -> Floats | None:
         return StoredUser(self.store, name, now).mean_vector()
-
-    def _own_vector(self, user: User) -> Floats | None:
-        """Return the mean vector of what the view of a person shows, which may be less than is stored."""
-        shown = None if isinstance(user, StoredUser) else [record.id for record in user.history]
-        return StoredUser(self.store, user.id, user.now).mean_vector(only=shown)
