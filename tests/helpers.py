@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class InsideToy(ToyBackend):
             row = row + steer.strength * (self._out @ steer.vector)
         return row.astype(np.float32)
 
-    @property
+    @cached_property
     def _out(self) -> Floats:
         return np.random.default_rng(7).normal(size=(257, self.hidden)).astype(np.float32)
 
