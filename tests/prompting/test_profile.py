@@ -8,7 +8,8 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import MalformedAnswer
 from idiolect.pipeline import Idiolect
-from idiolect.prompting.profile import extract, parse_claims, read_claims
+from idiolect.prompting.profile import Profile, extract, parse_claims, read_claims
+from idiolect.store.view import StoredUser
 from idiolect.types import Call, Completion, Record
 
 
@@ -114,3 +115,60 @@ def test_an_answer_of_another_form_is_an_error_and_not_an_empty_profile(tmp_path
 def test_lines_of_another_form_are_counted(line):
     claims, failures = parse_claims(f"good [1]\n{line}", NEWS[:3], 9)
     assert ([c.text for c in claims], failures) == (["good"], 1)
+
+
+def test_the_same_history_is_not_summarised_again_and_a_new_record_is(tmp_path):
+    backend = Scripted("- Keeps bees [1]", "- Keeps bees and hens [1]")
+    app = build(tmp_path, backend, NEWS + ABOUT)
+    assert [app.fit(MODEL, ["ana"]) for _ in range(3)] == [1, 0, 0]
+    assert len(backend.asked) == 1
+    app.store.add([say("ana", "I keep hens.", 1e9 + 80, kind="profile")])
+    assert app.fit(MODEL, ["ana"]) == 1
+    assert len(backend.asked) == 2
+    app.backend = Scripted("- Keeps bees and hens [1]")
+    app.backend.strength = 2.0  # another model writes for itself
+    app.fit(MODEL, ["ana"])
+    assert len(app.backend.asked) == 1
+
+
+def test_another_task_gets_a_profile_of_its_own(tmp_path):
+    backend = Scripted("- Keeps bees [1]", "- Follows politics [3]")
+    app = build(tmp_path, backend, NEWS + ABOUT)
+    tasks = [{**MODEL, "task": task} for task in ("general", "predict the news category")]
+    assert [app.fit(spec, ["ana"]) for spec in tasks] == [1, 1]
+    question = Call(({"role": "user", "content": "?"},))
+    shown = [app.plan(question, "ana", methods=[spec]).call.used[0].text for spec in tasks]
+    assert shown == ["- Keeps bees", "- Follows politics"]
+
+
+def test_the_prompt_holds_the_summary_and_no_history(tmp_path):
+    app = build(tmp_path, Scripted("- Keeps bees [1]"), NEWS + ABOUT)
+    app.fit(MODEL, ["ana"])
+    prompt = str(app.plan(Call(({"role": "user", "content": "the vote?"},)), "ana", methods=[MODEL]).call.messages)
+    assert "Keeps bees" in prompt
+    assert not any(record.text in prompt for record in NEWS + ABOUT)
+
+
+def test_the_summary_is_held_to_its_length(tmp_path):
+    backend = Scripted("\n".join(f"- Statement number {i} [1]" for i in range(30)))
+    app = build(tmp_path, backend, NEWS)
+    app.fit({**MODEL, "claims": 4}, ["ana"])
+    assert len(read_claims(app.store.artifacts("ana")[0])) == 4
+    assert backend.asked[0].sampling.max_tokens == 600
+    question = Call(({"role": "user", "content": "?"},))
+    for tokens, fit in ((20, 0), (60, 1), (2000, 4)):  # the title takes its part
+        used = app.plan(question, "ana", methods=[{**MODEL, "claims": 4}], tokens=tokens).call.used
+        assert len(used) == fit
+        assert sum(len(f"{u.text}\n") for u in used) <= tokens
+
+
+def test_the_writer_reads_no_more_than_it_is_given_and_nothing_later_than_asked(tmp_path):
+    backend = Scripted("- Follows politics [1]", "- Follows politics [1]")
+    app = build(tmp_path, backend, NEWS + ABOUT)
+    profile = Profile(write="model", model_tokens=200)
+    then = StoredUser(app.store, "ana", NEWS[6].time)
+    assert [a.time for a in profile.fit([then], app.context())] == [NEWS[5].time]
+    prompt = backend.asked[0].messages[0]["content"]
+    assert "article 5" in prompt
+    assert not any(f"article {i} " in prompt for i in (0, *range(6, 12)))
+    assert "bees" not in prompt

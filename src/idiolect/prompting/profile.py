@@ -7,6 +7,7 @@ the records they rest on; claims without a valid number are dropped and counted.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,21 +79,27 @@ class Profile:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Write each user's profile; one that would say the same again is not written."""
         for user in users:
-            history = user.history
-            if not history:
+            history, old = user.history, self.current(user)
+            if not history or (old is not None and self._is_of(old, history, ctx)):
                 continue
             claims, failures = self._write(history, ctx)
-            old = self.current(user)
             if not claims or (old is not None and read_claims(old) == claims):
                 continue
             version = 1 + (int(orjson.loads(old.payload)["version"]) if old else 0)
             yield self._artifact(user, history, claims, failures, version, ctx)
+
+    def _is_of(self, old: Artifact, history: Sequence[Record], ctx: Context) -> bool:
+        """Whether a profile was written by this model in this way over these very records: it is not asked again."""
+        model = ctx.model.fingerprint if self.write == "model" else ""
+        known = orjson.loads(old.payload).get("history")
+        return (known, old.settings, old.base_model) == (_digest(history), asdict(self), model)
 
     def _artifact(
         self, user: User, history: Sequence[Record], claims: list[Claim], failures: int, version: int, ctx: Context
     ) -> Artifact:
         payload: dict[str, Any] = {
             "task": self.task, "version": version, "records": len(history), "malformed": failures,
+            "history": _digest(history),
             "claims": [asdict(claim) for claim in claims],
         }  # fmt: skip
         return Artifact.new(
@@ -133,6 +140,10 @@ class Profile:
                 "'statement [1, 2]'). Use a stronger model, or write = 'extract'."
             )
         return claims, failures
+
+
+def _digest(history: Sequence[Record]) -> str:
+    return hashlib.blake2b("".join(record.id for record in history).encode(), digest_size=8).hexdigest()
 
 
 def read_claims(artifact: Artifact) -> list[Claim]:
