@@ -149,14 +149,14 @@ class UserEncoder:
     def to_bytes(self, **meta: Any) -> bytes:
         """Return the encoder in float16, about 300 kB, with ``meta`` beside it."""
         shape = {"head": self.head, "dim": self.dim, "tokens": self.tokens, "hidden": self.hidden, "norm": self.norm}
-        return pack({name: array.astype(np.float16) for name, array in self.weights.items()}, {**meta, **shape})
+        return pack(self.weights, {**meta, **shape})
 
     @staticmethod
     def from_bytes(data: bytes) -> UserEncoder:
         """Read what :meth:`to_bytes` wrote."""
         weights, meta = unpack(data)
         sizes = (meta["dim"], meta["tokens"], meta["hidden"], meta["norm"])
-        return UserEncoder(meta["head"], *sizes, {n: a.astype(np.float32) for n, a in weights.items()})
+        return UserEncoder(meta["head"], *sizes, weights)
 
     def with_weights(self, weights: Weights) -> UserEncoder:
         """Return the same encoder with other weights."""
@@ -164,16 +164,16 @@ class UserEncoder:
 
 
 def pack(arrays: Weights, meta: Mapping[str, Any]) -> bytes:
-    """Return arrays and what is said of them as bytes; the same for the same."""
-    out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **arrays, meta=np.frombuffer(orjson.dumps(meta), np.uint8))
+    """Return arrays in float16 and what is said of them as bytes; the same for the same."""
+    out, short = io.BytesIO(), {name: array.astype(np.float16) for name, array in arrays.items()}
+    np.savez(out, allow_pickle=False, **short, meta=np.frombuffer(orjson.dumps(meta), np.uint8))
     return out.getvalue()
 
 
 def unpack(data: bytes) -> tuple[dict[str, Floats], dict[str, Any]]:
-    """Read what :func:`pack` wrote."""
+    """Read what :func:`pack` wrote; the arrays come in float32."""
     with np.load(io.BytesIO(data), allow_pickle=False) as held:
-        arrays = {name: held[name] for name in held.files if name != "meta"}
+        arrays = {name: held[name].astype(np.float32) for name in held.files if name != "meta"}
         return arrays, orjson.loads(held["meta"].tobytes())
 
 
