@@ -88,7 +88,9 @@ def describe(history: Sequence[Record], quoted: int = 3) -> tuple[str, tuple[str
     chosen = [r for r in own if r.input and r.kind != "profile" and len(r.output) <= _CHOICE_CHARS]
     counts = Counter(r.output for r in chosen)
     often = [(output, n) for output, n in counts.most_common(6) if n > 1]
-    wrote = [r for r in own if r.kind != "profile" and r not in chosen][-quoted:]
+    repeated = [r for r in chosen if counts[r.output] > 1]
+    said_once = {r.id for r in own if r.kind != "profile"} - {r.id for r in repeated}
+    wrote = [r for r in own if r.id in said_once][-quoted:]
     words = Counter(word for r in own for word in content_words(r.output))
     common = sorted((w for w, n in words.items() if n >= 3), key=lambda w: (-words[w], w))[:8]
     lines = [f"This person says: {shorten(r.output, 160)}" for r in said]
@@ -98,7 +100,7 @@ def describe(history: Sequence[Record], quoted: int = 3) -> tuple[str, tuple[str
     lines += [f"This person wrote lately: {shorten(r.output, 160)}" for r in wrote]
     if common:
         lines.append(f"Words that come back: {', '.join(common)}.")
-    rests = [*said, *(r for r in chosen if counts[r.output] > 1 and often), *wrote]
+    rests = [*said, *repeated, *wrote]
     if common:
         rests += [r for r in own if content_words(r.output) & set(common)]
     return "\n".join(lines), tuple(dict.fromkeys(r.id for r in rests))
