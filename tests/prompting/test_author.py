@@ -70,6 +70,7 @@ def test_numbers_are_told_against_others_by_aggregates_only(tmp_path):
     told, _ = lines(app, "ana")
     assert "- Length: 1 words a text; shorter than most, others 14" in told
     assert not any(word in " ".join(told) for word in ("dog", "cat", "bob", "cleo"))
+    assert "- Adverbs: 0.0 % of words; fewer than most, others 17.9" in told  # (3 / 14 + 2 / 14) / 2
     few = build(tmp_path / "few", PEOPLE, least=3)
     assert "- Length: 1 words a text" in lines(few, "ana")[0]  # two others are too few
 

@@ -31,7 +31,7 @@ _NUMBERS = (
     ("Pronouns", "{:.1f} % of words", "more", "fewer", 100.0),
     ("Reading grade (SMOG)", "{:.0f}", "harder to read", "easier to read", 1.0),
 )
-"""Name, value, how it reads when above and below others, scale; the order is that of :attr:`Features.numbers`."""
+"""Name, value, how it reads a whole deviation above and below others' mean, scale; in :attr:`Features.numbers`' order."""
 _TITLE = "How this person writes, counted over their texts (match it where you write for them):"
 _CONTRAST = "Written by OTHER people, not by this person, and unlike them; shown so that you see what to avoid:"
 
@@ -120,8 +120,10 @@ class Author:
         for at, ((name, form, above, below, scale), value) in enumerate(zip(_NUMBERS, found.numbers, strict=True)):
             text = f"{name}: {form.format(value * scale)}"
             if mean is not None and std is not None:
-                text += f"; {_against(value, float(mean[at]), float(std[at]), above, below)}"
-                text += f", others {form.format(float(mean[at]) * scale).split(' ')[0]}"
+                usual = form.format(float(mean[at]) * scale)
+                near = abs(value - float(mean[at])) < float(std[at]) or form.format(value * scale) == usual
+                how = "as most" if near else f"{above if value > mean[at] else below} than most"
+                text += f"; {how}, others {usual.split(' ')[0]}"
             lines.append(text)
         words = found.words if mean is None else _distinctive(found.words, mean[len(_NUMBERS) :])
         named = ("Typical words", words), ("Frequent word pairs", found.pairs), ("Names", found.names)
@@ -173,13 +175,6 @@ def _read(artifact: Artifact) -> Features:
     found = Features(**orjson.loads(artifact.payload)["features"])
     words, pairs, names = ([(e, part) for e, part in some] for some in (found.words, found.pairs, found.names))
     return replace(found, words=tuple(words), pairs=tuple(pairs), names=tuple(names))
-
-
-def _against(value: float, mean: float, std: float, above: str, below: str) -> str:
-    """Say where a value stands: a whole deviation from others' mean is 'than most'."""
-    if abs(value - mean) < max(std, 1e-3 * abs(mean)):
-        return "as most"
-    return f"{above if value > mean else below} than most"
 
 
 def _distinctive(words: Sequence[tuple[str, float]], others: Floats) -> list[tuple[str, float]]:

@@ -29,7 +29,7 @@ TOPICS = (
     "fashion and beauty", "home and garden", "education",
 )  # fmt: skip
 _ITEM_CHARS = 200
-_TOPICS_TITLE = "Topics that this person's records are about, out of a fixed list:"
+_TOPICS_TITLE = "Out of a fixed list, the topics nearest to this person's records:"
 _GUESSES_TITLE = "GUESSES of things this person might like, made up because little is known of them; not their own:"
 
 
