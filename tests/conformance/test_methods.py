@@ -144,12 +144,12 @@ class TestMethod:
         past = app(earlier)
         world.fitted(name)
         World(past, world.folder).fitted(name)
-        for owner in ("ana", EVERYONE):
+        for owner in (*TASTES, EVERYONE):
             world.app.store.put_artifacts(reversed(earlier.artifacts(owner)))  # oldest first, as they came
         planned = world.plan(name, "ana", now=then)
         assert planned == past.plan(QUESTION, "ana", methods=[name], now=then).call
         times = {r.id: r.time for user in TASTES for r in world.app.store.all_records(user)}
-        times |= {a.id: a.time for owner in ("ana", EVERYONE) for a in world.app.store.artifacts(owner)}
+        times |= {a.id: a.time for owner in (*TASTES, EVERYONE) for a in world.app.store.artifacts(owner)}
         assert all(times[u.id] < then for u in planned.used)
 
     def test_a_forgotten_record_shapes_nothing_more(self, name, world):
