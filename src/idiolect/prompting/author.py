@@ -31,7 +31,7 @@ _NUMBERS = (
     ("Pronouns", "{:.1f} % of words", "more", "fewer", 100.0),
     ("Reading grade (SMOG)", "{:.0f}", "harder to read", "easier to read", 1.0),
 )
-"""Name, value, how it reads a whole deviation above and below others' mean, scale; in :attr:`Features.numbers`' order."""
+"""Name, value, how it reads above and below others by a whole deviation, scale; ordered as `Features.numbers`."""
 _TITLE = "How this person writes, counted over their texts (match it where you write for them):"
 _CONTRAST = "Written by OTHER people, not by this person, and unlike them; shown so that you see what to avoid:"
 
