@@ -12,12 +12,15 @@ TEMPERATURE = 0.7
 
 
 def drafts_of(call: Call) -> list[Call]:
-    """Return the calls whose answers are the drafts; seeds differ, so that drafts do."""
+    """Return the calls whose answers are the drafts; seeds differ, so that drafts do.
+
+    From two on, those of few drafts are among those of many: more drafts never lose the best.
+    """
     assert call.choose is not None
     plain = replace(call, choose=None)
     out = []
     for one in call.choose.alternatives or (plain,):
-        for number in range(call.choose.n):
+        for number in range(max(1, call.choose.n)):
             sampling = replace(call.sampling, seed=(call.sampling.seed or 0) + number)
             if call.choose.n > 1 and not sampling.temperature:
                 sampling = replace(sampling, temperature=TEMPERATURE)
@@ -28,7 +31,8 @@ def drafts_of(call: Call) -> list[Call]:
 def generate_chosen(calls: Sequence[Call], generate: Callable[[Sequence[Call]], list[Completion]]) -> list[Completion]:
     """Answer calls with ``generate``, drafts in one batch, and keep the best of each call's drafts.
 
-    The tokens of all drafts are counted. Where two are equally good the earlier one is kept.
+    The tokens of all drafts are counted. Where two are equally good the earlier one is kept. Raises ``ValueError``
+    where the scorer does not give one number for each draft.
     """
     asked = [[call] if call.choose is None else drafts_of(call) for call in calls]
     made = iter(generate([one for part in asked for one in part]))
@@ -47,5 +51,5 @@ def whole(made: Completion) -> Iterator[Chunk]:
 def _best(call: Call, drafts: Sequence[Completion]) -> Completion:
     assert call.choose is not None
     scores = call.choose.score([draft.text for draft in drafts])
-    best = drafts[max(range(len(drafts)), key=lambda n: (scores[n], -n))]
+    best, _ = max(zip(drafts, scores, strict=True), key=lambda rated: rated[1])
     return replace(best, tokens_in=sum(d.tokens_in for d in drafts), tokens_out=sum(d.tokens_out for d in drafts))
