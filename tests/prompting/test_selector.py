@@ -198,3 +198,13 @@ def test_a_candidate_that_cannot_learn_here_is_named(tmp_path):
     ctx.model.supports = frozenset({"choose"})
     with pytest.raises(UnsupportedCall, match="fit usefulness"):
         list(Selector(pool=("none", "usefulness")).fit(users, ctx))
+
+
+def test_without_an_embedder_the_plain_features_are_learnt_from(tmp_path):
+    _, ctx, users = world(tmp_path, people=PEOPLE[:3])
+    plain = replace(ctx, embedder=None)
+    for when in ("before", "after"):
+        method = Selector(when=when)
+        model = Writer() if when == "after" else ctx.model
+        (artifact,) = method.fit(users, replace(plain, model=model))
+        method.apply(asked("sum sea"), knowing(users[0], [artifact], plain), replace(plain, model=model))

@@ -168,3 +168,10 @@ def test_fitting_twice_gives_the_same_artifact(tmp_path):
         one, two = (list(Usefulness(objective).fit(users, ctx)) for _ in range(2))
         assert one == two
         assert isinstance(one[0], Artifact)
+
+
+def test_without_an_embedder_what_the_search_knows_is_learnt_from(tmp_path):
+    store, ctx, _ = world(tmp_path, PEOPLE[:3])
+    plain = replace(ctx, embedder=None)
+    store.put_artifacts(Usefulness().fit([StoredUser(store, user) for user in PEOPLE[:3]], plain))
+    assert Usefulness().apply(asked("sea"), StoredUser(store, "p0"), plain).used
