@@ -7,6 +7,7 @@ import pytest
 from helpers import open_store, say
 from idiolect.errors import InputError, NotFound
 from idiolect.store.erase import erase, verify
+from idiolect.store.export import export, restore
 from idiolect.store.sharing import permitted, share, shares, sharing
 from idiolect.types import EVERYONE, Artifact
 
@@ -102,3 +103,14 @@ def test_everyone_is_no_user(store):
     store.put_artifacts([learnt(EVERYONE, ("bob",))])
     assert [info.id for info in store.users()] == list(PEOPLE)
     assert EVERYONE not in sharing(store)
+
+
+def test_an_export_names_nobody_else(store, tmp_path):
+    fill(store)
+    store.put_artifacts([learnt("ana", ("ana",), b"from her own")])
+    export(store, "ana", tmp_path / "ana.zip", now=2e9)
+    other = open_store(tmp_path / "other")
+    restore(other, tmp_path / "ana.zip")
+    back = other.artifacts("ana")
+    assert {a.payload for a in back} == {b"her own", b"from her own"}
+    assert back == [a for a in store.artifacts("ana") if "bob" not in a.people]

@@ -42,7 +42,10 @@ class Restored:
 
 
 def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) -> dict[str, Any]:
-    """Write a user's zip to ``target``; return its manifest. Raises :class:`NotFound` for an unknown user."""
+    """Write a user's zip to ``target``; return its manifest. Raises :class:`NotFound` for an unknown user.
+
+    What was learnt with other people's records stays behind: it would name them, and no withdrawal could reach it.
+    """
     key = store.key(user_id)
     if key is None:
         raise NotFound(f"no user {user_id!r}; see: idiolect users")
@@ -56,7 +59,7 @@ def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) 
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in (
             ("records.jsonl", (_record_line(record) for record in store.all_records(user_id))),
-            ("artifacts.jsonl", (_artifact_line(a) for a in reversed(store.artifacts(user_id)))),
+            ("artifacts.jsonl", (_artifact_line(a) for a in reversed(_own(store, user_id)))),
             ("traces.jsonl", map(orjson.dumps, store.traces(user_id))),
         ):
             manifest["files"][name] = _write(archive, name, lines)
@@ -65,6 +68,10 @@ def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) 
         archive.writestr("README.txt", _README.format(user=user_id, time=manifest["time"], name=name, **counts))
         archive.writestr("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return manifest
+
+
+def _own(store: Store, user_id: str) -> list[Artifact]:
+    return [artifact for artifact in store.artifacts(user_id) if not set(artifact.people) - {user_id}]
 
 
 def _write(archive: zipfile.ZipFile, name: str, lines: Iterator[bytes]) -> dict[str, Any]:
@@ -154,7 +161,7 @@ def _artifact(line: dict[str, Any], user: str) -> Artifact:
         payload = base64.b64decode(line.pop("payload_base64"))
     else:
         payload = orjson.dumps(line.pop("payload"))
-    line["record_ids"] = tuple(line["record_ids"])
+    line["record_ids"], line["people"] = tuple(line["record_ids"]), tuple(line.get("people", ()))
     return Artifact(**{**line, "user_id": user}, payload=payload)
 
 
