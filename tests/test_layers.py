@@ -16,7 +16,7 @@ LAYERS = (
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
-METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment", "evidence")
+METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))
 
