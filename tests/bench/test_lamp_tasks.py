@@ -318,3 +318,12 @@ def test_longlamp_absent_or_broken(tmp_path, name):
     write_lines(tmp_path / "longlamp" / f"{LONG[name][0]}.jsonl", {"input": "x"})
     with pytest.raises(SourceError, match="row 1"):
         make(name).load(tmp_path)
+
+
+def test_citations_asked_by_title_are_the_same_decisions(citations):
+    whole, titles = make("lamp-1").load(citations), make("lamp-1-title").load(citations)
+    (query,) = titles.queries
+    assert query.options == ('Pumps, and "[2]" valves', "Bees in winter")
+    assert query.gold == query.options[0]
+    assert (query.user, query.time, query.item) == tuple(getattr(whole.queries[0], f) for f in ("user", "time", "item"))
+    assert [(r.input, r.output) for r in titles.histories["100"]] == [("", "Valves")]
