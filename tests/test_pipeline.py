@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from helpers import HashEmbedder, open_store, say
+from idiolect import registry
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
 from idiolect.pipeline import Idiolect
-from idiolect.types import Call
+from idiolect.types import Block, Call, Choose, Item, Used
 
 
 @pytest.fixture
@@ -122,3 +125,22 @@ def test_an_erasure_by_another_process_outlives_an_answer_under_way(app, tmp_pat
     app.worker.drain()
     assert other.users() == []
     assert open_store(tmp_path).users() == []
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Answer with and without the newest record, and keep the longer answer."""
+
+    def apply(self, call, user, ctx):
+        item = Item(user.history[-1].output, Used("record", user.history[-1].id, "drafts", "newest"))
+        with_it = call.add(Block("newest", "Newest:", (item,)))
+        return replace(call, choose=Choose(1, lambda drafts: [len(draft) for draft in drafts], (call, with_it)))
+
+
+def test_what_shaped_the_drafts_that_are_chosen_among_is_traced(app, monkeypatch):
+    registry.methods.names()
+    info = {"level": "input", "paper": "none", "needs": ("choose",), "fit_needs": (), "peers": False, "together": False}
+    monkeypatch.setitem(registry.methods._entries, "drafts", registry.Entry("drafts", Drafts, info))
+    answer = app.ask("what was cold?", "ana", methods=["drafts"])
+    newest = max(app.store.all_records("ana"), key=lambda record: record.time)
+    assert [(used["id"], used["text"]) for used in app.trace(answer.trace_id)["used"]] == [(newest.id, newest.output)]

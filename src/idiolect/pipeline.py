@@ -264,7 +264,7 @@ class Idiolect:
             "backend": self.backend_name,
             "embedder": "" if self.store.embedder is None else self.store.embedder.fingerprint,
             "budget": budget,
-            "used": [self._used_json(u) for u in planned.used],
+            "used": [self._used_json(u) for u in (*planned.used, *_of_drafts(planned))],
             "left_out": sum((i.used.id, i.used.slot) not in entered for b in offered for i in b.items),
             "base": list(base.messages),
             "messages": list(planned.messages),
@@ -465,6 +465,12 @@ class Idiolect:
         """Remove a person with everything derived from them, and return the receipt."""
         self.worker.drain()
         return erase(self.store, user, self.clock())
+
+
+def _of_drafts(call: Call) -> list[Used]:
+    """Return what shaped the alternatives among which a draft is chosen; what several share, once."""
+    found = [used for one in (call.choose.alternatives if call.choose else ()) for used in one.used]
+    return list({(used.id, used.slot): used for used in found}.values())
 
 
 def _helper(settings: Settings) -> Backend | None:

@@ -24,6 +24,7 @@ from idiolect.bench.arms import Arm
 from idiolect.bench.asking import PUBLIC, Asker, Planner
 from idiolect.bench.cache import CachedBackend
 from idiolect.bench.calibration import calibrated
+from idiolect.bench.metrics import BITS
 from idiolect.bench.result import Row, describe, metrics_of, results
 from idiolect.bench.task import Answer, Dataset, Metric, Population, Query, Task
 from idiolect.bench.tasks._shared import normal, stable_rng
@@ -169,7 +170,7 @@ class Bench:
         until, policy = self._until(store, queries), PUBLIC if self.people is None else Policy()
         planner = Planner(
             store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
-            template_of(queries), policy,
+            template_of(asker.task, queries), policy,
         )  # fmt: skip
         calls, seconds = self.model.calls, self.model.seconds
         asked = [query for query in queries if not arm.other or query.user in partners]
@@ -336,11 +337,14 @@ def pair(dataset: Dataset, queries: Sequence[Query], seed: int) -> dict[str, str
     return partners
 
 
-def template_of(queries: Sequence[Query]) -> Template:
-    """Return how the questions of a task are asked: the first, and the options where all have the same."""
+def template_of(task: Task, queries: Sequence[Query]) -> Template:
+    """Return how the questions of a task are asked: the first, the options where all have the same, what is judged."""
     first = queries[0]
     same = all(query.options == first.options for query in queries)
-    return Template(Call(first.messages, first.focus, first.item), first.options if same else ())
+    judged: Literal["likelihood", "text"] = "likelihood"
+    if task.form == "text" and task.writes and task.metrics[0].name != BITS:
+        judged = "text"
+    return Template(Call(first.messages, first.focus, first.item), first.options if same else (), judged)
 
 
 def predicted(task: Task, dataset: Dataset, queries: Sequence[Query]) -> list[Row]:
