@@ -78,7 +78,8 @@ class Registry(Generic[T]):
         self._loaded = True
         for package in self._packages:
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-                importlib.import_module(f"{package}.{module.name}")
+                if not module.name.startswith("_"):  # shared by registered things, maybe with dependencies of theirs
+                    importlib.import_module(f"{package}.{module.name}")
         for point in entry_points(group=self._group):
             point.load()
 
