@@ -20,7 +20,7 @@ from idiolect.measure.style import style_distance
 from idiolect.prompting.feedback import Row, block, find
 from idiolect.prompting.heads import Weights, score, sigmoid
 from idiolect.text.clusters import kmeans
-from idiolect.types import Artifact, Call, Choose, Context, Embedder, Floats, Hit, Record, Used, User
+from idiolect.types import Artifact, Call, Choose, Context, Embedder, Hit, Record, Used, User
 
 Doubles = npt.NDArray[np.float64]
 
@@ -29,6 +29,8 @@ PROJECTED = 16
 PARTS = ("bm25", "dense", "session", "recency")
 OWN, OTHERS = 3, 4
 """False answers to a past question: to other questions of the same person, and of other people."""
+CHARS = 400
+"""So much of a text is embedded: a request waits for it."""
 COUNTED = 1000
 """So many of the newest records are counted for how often an output was given."""
 _LATER = ("k", "share", "pool", "clusters", "drafts")
@@ -54,7 +56,7 @@ class Person:
     @cached_property
     def vector(self) -> Doubles:
         """Mean of the newest records' unit vectors, as a unit vector ``[dim]``."""
-        mean = self.embedder.embed([record.text for record in self.records]).astype(np.float64).mean(axis=0)
+        mean = embedded(self.embedder, [record.text for record in self.records]).mean(axis=0)
         unit: Doubles = mean / max(float(np.linalg.norm(mean)), 1e-9)
         return unit
 
@@ -66,7 +68,7 @@ class Person:
     @cached_property
     def written(self) -> Doubles:
         """Unit vectors of the outputs ``[outputs, dim]``."""
-        return self.embedder.embed(self.outputs).astype(np.float64)
+        return embedded(self.embedder, self.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,13 @@ def embedder_of(ctx: Context, name: str) -> Embedder:
     return ctx.embedder
 
 
+def embedded(embedder: Embedder, texts: Sequence[str]) -> Doubles:
+    """Return the texts' unit vectors ``[texts, dim]``; one at a time, because embedders remember single texts."""
+    if not texts:
+        return np.zeros((0, embedder.dim))
+    return np.concatenate([embedder.embed([text[:CHARS]]) for text in texts]).astype(np.float64)
+
+
 def offer(call: Call, user: User, person: Person, nets: tuple[Net, Net], how: Search, used: tuple[Used, ...]) -> Call:
     """Offer the best candidates by the first scorer and, with drafts, choose among them by the second.
 
@@ -139,24 +148,23 @@ def rate(net: Net, person: Person, query: str, drafts: Sequence[str]) -> list[fl
     return [float(one) if draft.strip() else -1e9 for one, draft in zip(rated, drafts, strict=True)]
 
 
-def spread_hits(user: User, query: str, embedder: Embedder, *, pool: int, clusters: int) -> tuple[list[Hit], Floats]:
+def spread_hits(user: User, query: str, embedder: Embedder, *, pool: int, clusters: int) -> tuple[list[Hit], Doubles]:
     """Return the best record of each of ``clusters`` groups of those found, best first, and vectors ``[hits, dim]``.
 
     Records that say the same again do not crowd out the others. Where they are fewer all come back.
     """
     hits = find(user, query, pool)
-    vectors = embedder.embed([hit.record.text for hit in hits])
+    vectors = embedded(embedder, [hit.record.text for hit in hits])
     if len(hits) <= clusters:
         return hits, vectors
-    labels, _ = kmeans(vectors, clusters)
+    labels, _ = kmeans(vectors.astype(np.float32), clusters)
     firsts = sorted(int(np.flatnonzero(labels == label)[0]) for label in range(clusters))
     return [hits[place] for place in firsts], vectors[firsts]
 
 
-def record_features(person: Person, query: str, hits: Sequence[Hit], vectors: Floats) -> Doubles:
+def record_features(person: Person, query: str, hits: Sequence[Hit], vectors: Doubles) -> Doubles:
     """Return ``[hits, features]``: vectors' product and difference, the search's parts, age, length, frequency."""
-    asked = person.embedder.embed([query])[0].astype(np.float64)
-    wide = vectors.astype(np.float64)
+    asked = embedded(person.embedder, [query])[0]
     parts = [[hit.score, *(hit.parts.get(name, 0.0) for name in PARTS)] for hit in hits]
     total = sum(person.counts.values())
     plain = [
@@ -167,15 +175,15 @@ def record_features(person: Person, query: str, hits: Sequence[Hit], vectors: Fl
         ]
         for hit in hits
     ]
-    near = (wide @ asked)[:, None]
-    products, differences = _projected(wide * asked), _projected(wide - asked)
+    near = (vectors @ asked)[:, None]
+    products, differences = _projected(vectors * asked), _projected(vectors - asked)
     return np.concatenate([products, differences, near, np.array(parts), np.array(plain)], axis=1)
 
 
 def draft_features(person: Person, query: str, drafts: Sequence[str]) -> Doubles:
     """Return ``[drafts, features]``: nearness to question and own outputs, and how far length and style are off."""
-    asked = person.embedder.embed([query])[0].astype(np.float64)
-    vectors = person.embedder.embed(list(drafts)).astype(np.float64)
+    asked = embedded(person.embedder, [query])[0]
+    vectors = embedded(person.embedder, drafts)
     return np.array([_draft(person, asked, v, draft) for v, draft in zip(vectors, drafts, strict=True)])
 
 
@@ -201,7 +209,7 @@ def seen(table: Sequence[tuple[User, list[Row]]], ctx: Context, name: str, lates
         others = [gold for n, part in enumerate(golds) if n != place for gold in part]
         ranked, drafted = [], []
         for n, row in enumerate(rows):
-            vectors = embedder.embed([hit.record.text for hit in row.hits])
+            vectors = embedded(embedder, [hit.record.text for hit in row.hits])
             ranked.append(record_features(person, row.replay.call.query, row.hits, vectors))
             rng = np.random.default_rng([place, n])
             drafted.append(_told_apart(person, row, golds[place], others, rng))
