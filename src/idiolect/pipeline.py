@@ -9,9 +9,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -186,7 +186,7 @@ class Idiolect:
         store = open_store(settings, ask)
         for spec in settings.methods:
             registry.make_method(spec)
-        return Idiolect(store, backend, settings, backend_name=settings.backend, helper=_helper(settings))
+        return Idiolect(store, backend, settings, backend_name=settings.backend, helper=helper_of(settings))
 
     def close(self) -> None:
         """Finish what is still to be learnt, then close model and store."""
@@ -473,12 +473,14 @@ def _of_drafts(call: Call) -> list[Used]:
     return list({(used.id, used.slot): used for used in found}.values())
 
 
-def _helper(settings: Settings) -> Backend | None:
-    """Make the helper that the settings name."""
+def helper_of(settings: Settings, **more: Any) -> Backend | None:
+    """Make the helper that the settings name, with ``more`` settings where its backend knows them."""
     if not settings.helper:
         return None
     table = dict(settings.backends.get(settings.helper, {}))
-    return registry.build(registry.backends.get(str(table.pop("backend", settings.helper))), table)
+    entry = registry.backends.get(str(table.pop("backend", settings.helper)))
+    known = {f.name for f in fields(cast("Any", entry.make))}
+    return registry.build(entry, {**{key: value for key, value in more.items() if key in known}, **table})
 
 
 def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, ...]:

@@ -36,8 +36,11 @@ class Planner:
     latest: int | None = None
     people: Mapping[str, float] = field(default_factory=dict)
     """Everybody in the store, and the time up to which methods may learn from them."""
+    asked: frozenset[str] = frozenset()
+    """Whom the questions are asked for."""
     template: Template | None = None
     policy: Policy = PUBLIC
+    helper: CachedBackend | None = None
     methods: tuple[Named, ...] = ()
     learnt: dict[tuple[str, float], tuple[Artifact, ...]] = field(default_factory=dict)
     together: dict[str, list[Artifact]] | None = None
@@ -52,7 +55,8 @@ class Planner:
         """What methods may use; its random numbers are the same for every question, whatever was asked before."""
         rng = np.random.default_rng(self.seed)
         return Context(
-            self.model, lambda: 0.0, rng, self.store.embedder, peers=self.peers, tokens=self.tokens,
+            self.model, lambda: 0.0, rng, self.store.embedder, peers=self.peers, helper=self.helper,
+            tokens=self.tokens,
             template=self.template,
         )  # fmt: skip
 
@@ -67,7 +71,7 @@ class Planner:
         who = self.partners[query.user] if self.arm.other else query.user
         hidden = frozenset((query.item, *query.option_items)) - {""} if self.arm.other else frozenset[str]()
         seen = self._view(who, query.time, hidden, f"{self.seed}/{query.id}")
-        learnt = self._shared(who)
+        learnt = seen.learnt = self._shared(who)
         fitting = [method for name, method in self.methods if isinstance(method, Fits) and not _together(name)]
         if fitting:
             key = (who, query.time)
@@ -84,17 +88,27 @@ class Planner:
         """Return what is known of a person from learning together, then what was learnt for everyone."""
         if self.together is None:
             self.together = {}
+            self._let_peers_learn()
             for name, method in self.methods:
                 for artifact in self._learn_together(name, method):
-                    self.together.setdefault(artifact.user_id, []).append(artifact)
+                    self.together.setdefault(artifact.user_id, []).insert(0, artifact)  # the newest first
         return (*self.together.get(who, ()), *self.together.get(EVERYONE, ()))
 
     def _learn_together(self, name: str, method: Method) -> Iterator[Artifact]:
-        people = [self._view(who, time) for who, time in self.people.items()]
         if isinstance(method, Fits) and _together(name):
-            yield from method.fit(people, self.context)
+            yield from method.fit([self._view(who, time) for who, time in self.people.items()], self.context)
         if isinstance(method, Proves):
-            yield from method.prove(people, self.context)
+            read = {self.partners.get(who, "") for who in self.asked} if self.arm.other else self.asked
+            yield from method.prove([self._view(w, t) for w, t in self.people.items() if w in read], self.context)
+
+    def _let_peers_learn(self) -> None:
+        """Learn about everybody what methods read of others; only in a store that the bench made itself."""
+        if self.policy is not PUBLIC:
+            return
+        for name, method in self.methods:
+            if isinstance(method, Fits) and registry.methods.get(name).info["peers"] and not _together(name):
+                for who, time in self.people.items():
+                    self.store.put_artifacts(method.fit([self._view(who, time)], self.context))
 
 
 def _together(name: str) -> bool:

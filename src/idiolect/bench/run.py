@@ -72,6 +72,8 @@ class Bench:
     backend: Mapping[str, Any]
     """Name and settings of the backend, as the result tells them."""
     progress: Progress = lambda label, done, total: None
+    helper: CachedBackend | None = None
+    """Another model that writes and judges for the one that is asked."""
     people: Callable[[str], str] | None = None
     """Turns a user id into what stands for it in results; where it is set, no text is written to the lines either."""
 
@@ -170,7 +172,7 @@ class Bench:
         until, policy = self._until(store, queries), PUBLIC if self.people is None else Policy()
         planner = Planner(
             store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
-            template_of(asker.task, queries), policy,
+            frozenset(query.user for query in queries), template_of(asker.task, queries), policy, self.helper,
         )  # fmt: skip
         calls, seconds = self.model.calls, self.model.seconds
         asked = [query for query in queries if not arm.other or query.user in partners]
@@ -241,6 +243,7 @@ class Bench:
             "prompt_tokens": self.options.tokens,
             "backend": dict(self.backend),
             "model": self.model.fingerprint,
+            "helper": "" if self.helper is None else self.helper.fingerprint,
             "embedder": "" if self.embedder is None else self.embedder.fingerprint,
             "scored_by": "text" if not likelihood else "both" if task.form == "text" and task.writes else "likelihood",
             "data": {"hash": _hash(files), "files": files},

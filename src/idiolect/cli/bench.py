@@ -285,6 +285,7 @@ def _opened(
     from idiolect.bench.arms import arms
     from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder
     from idiolect.bench.run import Bench, backend_of
+    from idiolect.pipeline import helper_of
     from idiolect.text.embedding import load_embedder
 
     chosen = arms(method, settings.methods)
@@ -292,6 +293,8 @@ def _opened(
     kept = Cache(cache or _cache_path())
     embedder = load_embedder(settings.embedder)
     model = CachedBackend(inner, kept, repr(sorted(told["settings"].items())) + told["name"])
+    written = helper_of(settings, deterministic=True)
+    helper = None if written is None else CachedBackend(written, kept, f"helper {settings.helper}")
     with progress() as bars:
         bar = bars.add_task("starting", total=None, about="")
 
@@ -300,8 +303,10 @@ def _opened(
 
         try:
             wrapped = None if embedder is None else CachedEmbedder(embedder, kept)
-            yield Bench(model, wrapped, chosen, options, told, at), at
+            yield Bench(model, wrapped, chosen, options, told, at, helper=helper), at
         finally:
+            if helper is not None and written is not None:
+                written.close()
             model.close()
 
 
