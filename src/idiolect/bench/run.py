@@ -241,6 +241,7 @@ class Bench:
             "seed": self.options.seed,
             "limit": self.options.limit,
             "prompt_tokens": self.options.tokens,
+            "peers": self.options.peers,
             "backend": dict(self.backend),
             "model": self.model.fingerprint,
             "helper": "" if self.helper is None else self.helper.fingerprint,

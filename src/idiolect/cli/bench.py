@@ -51,6 +51,9 @@ Limit = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Draws people, queries, partners and random records.")]
 Tokens = Annotated[int | None, typer.Option(min=0, help="Budget of the personal part of the prompt, in tokens.")]
+Peers = Annotated[
+    int, typer.Option(min=0, help="So many further people are read in where a method learns from others.")
+]
 ColdStart = Annotated[
     bool, typer.Option("--cold-start", help="Also run the methods with 0, 1, 2, 5, 10 and 20 records a person.")
 ]
@@ -111,6 +114,7 @@ def run(
     limit: Limit = None,
     seed: Seed = 0,
     tokens: Tokens = None,
+    peers: Peers = 100,
     cold_start: ColdStart = False,
     score: Score = "auto",
     backend: BackendName = None,
@@ -126,7 +130,7 @@ def run(
         raise SourceError(f"there is no data folder {data or ''}. Name it with --data DIR or IDIOLECT_DATA.")
     chosen = _chosen(names, data)
     settings = _settings(backend, set_)
-    options = _options(settings, limit, seed, tokens, cold_start, score)
+    options = replace(_options(settings, limit, seed, tokens, cold_start, score), peers=peers)
     documents = []
     with _opened(settings, method, options, cache) as (made, bars), _lines(out) as lines:
         for given in chosen:
@@ -336,7 +340,8 @@ def _lines(out: Path | None) -> Iterator[TextIO | None]:
 
 def _run_words(task: str, options: Options) -> list[str]:
     limit = [] if options.limit is None else ["--limit", str(options.limit)]
-    return ["idiolect", "bench", "run", task, "--data", "DIR", *limit]
+    peers = [] if options.peers == type(options)().peers else ["--peers", str(options.peers)]
+    return ["idiolect", "bench", "run", task, "--data", "DIR", *limit, *peers]
 
 
 def _command(

@@ -1,0 +1,75 @@
+"""Every method of the input level beside none, the default retrieval and another person's history, on public data.
+
+    python benchmarks/input_level.py --data ../shared/data --out benchmarks/results/input
+    python benchmarks/input_level.py --data DIR --out results/ --only lamp-2m --scale 0.5
+
+Methods that learn are given smaller settings than their defaults, so that 2 cores manage; each result file says which.
+What they write for themselves (summaries, plans, guidance) is written by llama.cpp over the same weights
+(``IDIOLECT_HELPER``), which writes six times as fast. Answers are kept, so that a run that was ended goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOKENS = 200
+PLAIN = ("retrieval", "profile", "lamp", "author", "tree", "graph", "cfrag:encoder=mean")
+WRITING = (
+    "cue",
+    "plan",
+    "synthetic",
+    "persona",
+    "difference",
+    "guidance:k=3:replays=3",
+    "fermi:rounds=1:new=2:opinions=6",
+)
+LEARNING = (
+    "usefulness:replays=2:l=8", "usefulness:objective=calibrated:replays=2:l=8",
+    "facets:replays=2:candidates=8", "hydra:replays=2:candidates=8", "selector:replays=2",
+    "rewriting:k=4:replays=1:edits=1:steps=1:samples=2",
+)  # fmt: skip
+INSIDE = (
+    "context_steering:infer=false:strength=0.5", "context_steering:infer=false:strength=2",
+    "style_vector:newest=6:tokens=16", "fints:newest=6:tokens=16", "soft_prompt:replays=2:steps=60",
+)  # fmt: skip
+AUTO = ("auto:hold_out=6",)
+PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
+QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
+RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
+    "lamp-2m": ("lamp-2m", 40, (*PLAIN, *WRITING, *LEARNING, *INSIDE, *AUTO), PYTORCH),
+    "lamp-1-title": ("lamp-1-title", 100, (*PLAIN, *LEARNING[:2], *AUTO), PYTORCH),
+    "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", *AUTO), QWEN),
+    "lamp-7": ("lamp-7", 30, (*PLAIN, *WRITING[:4], *LEARNING[:2], *INSIDE, *AUTO), PYTORCH),
+    "locomo": ("locomo", 30, (*PLAIN[:6], "cue", "plan", "persona", *AUTO), ()),
+    "lamp-4": ("lamp-4", 30, (*PLAIN, "cue", "plan", "persona", "rerank", *AUTO), ()),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", help="these runs alone")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the limits")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in args.only or RUNS:
+        task, limit, methods, backend = RUNS[name]
+        words = [sys.executable, "-m", "idiolect", "bench", "run", task, "--method", ",".join(methods)]
+        words += ["--tokens", str(TOKENS), "--limit", str(max(1, round(limit * args.scale))), "--data", str(args.data)]
+        words += ["--peers", "0", "--out", str(args.out / f"{name}.json"), *backend]
+        start = time.perf_counter()
+        done = subprocess.run(words, env={**os.environ, "IDIOLECT_HELPER": "llamacpp"})
+        failed += [name] if done.returncode else []
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
