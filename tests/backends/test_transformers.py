@@ -10,21 +10,9 @@ import pytest
 from idiolect import models
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.errors import ConfigError, InputError, ModelError, UnknownName, UnsupportedCall
-from idiolect.types import Backend, Branch, Call, Sampling, Steer
-
-WORDS = "<end> <unk> <user> <bot> the a cat dog tea red blue is in on likes and not ana bob café sings here now".split()
-TEMPLATE = (
-    "{% for m in messages %}{% if m.role == 'bad' %}{{ raise_exception('no such role') }}{% endif %}"
-    "<user> {{ m.content }} {% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
-)
-
-
-def ask(text, **fields):
-    return Call(({"role": "user", "content": text},), **fields)
-
-
-def greedy(tokens=8, **more):
-    return Sampling(temperature=0.0, max_tokens=tokens, seed=1, **more)
+from idiolect.inside import Inside
+from idiolect.types import Backend, Branch, Call, Choose, Sampling
+from tiny import CALLS, TEXTS, WORDS, ask, greedy
 
 
 def test_nothing_heavy_is_imported_with_the_module():
@@ -38,53 +26,18 @@ def test_nothing_heavy_is_imported_with_the_module():
 
 def test_what_it_cannot_do_is_refused_without_loading():
     model = TransformersBackend("nowhere")
-    steered = ask("x", steering=(Steer(0, np.ones(4, np.float32)),))
     adapted = ask("x", adapters=(("a", 1.0),))
-    soft = ask("x", soft_prompt=np.ones((1, 4), np.float32))
-    for call, need in ((steered, "steering"), (adapted, "adapters"), (soft, "soft_prompt")):
-        for work in (lambda c=call: model.generate([c]), lambda c=call: model.logprobs([c], ["a"])):
-            with pytest.raises(UnsupportedCall, match=need):
+    chosen = ask("x", choose=Choose(1, lambda drafts: [0.0], (ask("y"), adapted)))
+    for call in (adapted, chosen):
+        for work in (
+            lambda c=call: model.generate([ask("fine"), c]),
+            lambda c=call: model.logprobs([c], ["a"]),
+            lambda c=call: model.stream(c),
+            lambda c=call: model.activations([c], ["a"], 0),
+            lambda c=call: model.soft_gradients([c], ["a"], [1.0]),
+        ):
+            with pytest.raises(UnsupportedCall, match="adapters"):
                 work()
-        with pytest.raises(UnsupportedCall, match=need):
-            model.stream(call)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A random two-layer Llama with a vocabulary of a few words, on disk."""
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    import tokenizers
-
-    path = tmp_path_factory.mktemp("tiny")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: n for n, w in enumerate(WORDS)}, "<unk>"))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unk>")
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(path)
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, eos_token_id=0, bos_token_id=None, initializer_range=0.4,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    backend = TransformersBackend(str(folder), dtype="float32", threads=1)
-    assert isinstance(backend, Backend)
-    yield backend
-    backend.close()
-
-
-CALLS = [
-    ask("the cat"),
-    ask("ana likes tea and the red dog is in the café now here"),
-    ask("blue"),
-    ask("bob sings on a"),
-]
-TEXTS = ["is here", "not the blue tea on and on", "cat", "red red red"]
 
 
 def plain_logprob(model, call, text):
@@ -115,6 +68,12 @@ def test_continuations_of_one_call_share_its_prompt(model):
     assert model.logprobs(calls, mixed) == pytest.approx(one_by_one, abs=1e-4)
     with pytest.raises(InputError, match="at most"):
         model.logprobs([CALLS[1]] * 2, ["is", "red " * 60])
+
+
+def test_it_is_a_backend_and_shows_its_inside(model):
+    assert isinstance(model, Backend)
+    assert isinstance(model, Inside)
+    assert model.supports >= {"logprobs", "mix", "soft_prompt", "steering", "choose", "inside"}
 
 
 def test_deterministic_is_the_same_whatever_else_is_asked(model):

@@ -13,11 +13,12 @@ from idiolect.types import Branch, Call, Floats, LogitsProcessor, Message, Sampl
 
 
 def refuse_unmet(calls: Iterable[Call], backend: str, supports: frozenset[str]) -> None:
-    """Raise :class:`UnsupportedCall` for the first need that is not among ``supports``."""
+    """Raise :class:`UnsupportedCall` for the first need that is not among ``supports``, drafts' needs included."""
     for call in calls:
-        unmet = sorted(call.needs - supports)
-        if unmet:
-            raise unsupported(backend, unmet[0])
+        for one in (call, *(call.choose.alternatives if call.choose else ())):
+            unmet = sorted(one.needs - supports)
+            if unmet:
+                raise unsupported(backend, unmet[0])
 
 
 def unsupported(backend: str, need: str) -> UnsupportedCall:

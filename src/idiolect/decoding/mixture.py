@@ -9,6 +9,7 @@ weights; where a paper gives an iteration, its closed form is a weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,4 +34,18 @@ def mixture(log_probs: Floats, weights: Sequence[float], plausibility: float = 0
             mixed += np.float32(weight) * np.clip(row - base, -CLIP, CLIP)
     if plausibility > 0:
         mixed = np.where(base >= base.max() + np.log(plausibility), mixed, np.float32(-np.inf))
+    return mixed
+
+
+def mixture_of_tensors(log_probs: Any, weights: Sequence[float], plausibility: float = 0.0) -> Any:
+    """The same for PyTorch tensors, on their device and at many positions, ``[branches, ..., vocab] -> [..., vocab]``.
+
+    No matrix product, so that a position's mixture does not depend on what stands beside it.
+    """
+    base = log_probs[0]
+    mixed = base * sum(weights)
+    for weight, row in zip(weights[1:], log_probs[1:], strict=True):
+        mixed.add_((row - base).clamp_(-CLIP, CLIP), alpha=weight)
+    if plausibility > 0:
+        mixed.masked_fill_(base < base.amax(-1, keepdim=True) + np.log(plausibility), -np.inf)
     return mixed

@@ -1,0 +1,252 @@
+"""A model and its tokenizer in PyTorch: what goes in, one pass after the other, what comes out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from idiolect import models
+from idiolect.decoding.steering import steered, vectors
+from idiolect.errors import ConfigError, InputError, MissingExtra, ModelError, UnsupportedCall
+from idiolect.models.convert import no_progress_bars
+from idiolect.types import Branch, Call, Floats, Message, Steer
+
+_PASS = 64
+"""How many tokens a CPU reads in the time that a pass takes whatever it reads; a GPU reads many more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence that the model reads: a soft prompt ``[m, hidden]`` at positions 0 to m - 1, then token ids.
+
+    ``steering`` acts at generated positions only; which these are is said where the row is read.
+    """
+
+    ids: tuple[int, ...]
+    soft: Floats | None = None
+    steering: tuple[Steer, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids) + (0 if self.soft is None else len(self.soft))
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes rows the same to the model."""
+        soft = None if self.soft is None else self.soft.tobytes()
+        return self.ids, soft, tuple((s.layer, s.strength, s.vector.tobytes()) for s in self.steering)
+
+    def followed(self, ids: Sequence[int]) -> Row:
+        """Return the row with more token ids at its end."""
+        return replace(self, ids=(*self.ids, *ids))
+
+
+class Engine:
+    """Tokenizer and weights. It keeps nothing between calls, so threads may share it."""
+
+    def __init__(self, model: str, dtype: str, device: str, threads: int) -> None:
+        if "torch" not in sys.modules:
+            # OpenMP threads that spin while they wait bring a busy machine to a standstill; read when torch loads.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise MissingExtra("the transformers backend", "transformers") from error
+
+        self.torch = torch
+        folder = models.hf_folder(model)
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = _device(torch, device)
+        try:
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            wanted = _dtype(torch, dtype, self.device)
+            with no_progress_bars():
+                self.model = transformers.AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=wanted, local_files_only=True
+                )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"transformers cannot load {folder} ({error})") from error
+        self.model.to(self.device).eval().requires_grad_(False)
+        config = self.model.config.get_text_config()
+        self.limit = int(getattr(self.model.config, "max_position_embeddings", 0) or sys.maxsize)
+        self.hidden, self.vocabulary = int(config.hidden_size), int(config.vocab_size)
+        self.layers = _layers(torch, self.model, int(config.num_hidden_layers))
+        self.overhead = _PASS if self.device.type == "cpu" else 64 * _PASS
+        self.ends = self._end_ids()
+        self.attends_to_all = set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
+
+    def tokens(self, text: str) -> list[int]:
+        """Return token ids, special tokens read as such."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, messages: Sequence[Message], call: Call) -> list[int]:
+        """Return the ids of the chat prompt; :class:`InputError` where it is too long or the template refuses it."""
+        given = dict(call.extra.get("chat_template_kwargs") or {})
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=call.extra.get("tools"),
+                add_generation_prompt=True,
+                tokenize=False,
+                **given,
+            )
+        except Exception as error:  # a template may raise anything
+            raise InputError(f"the chat template of the model cannot write these messages: {error}") from error
+        ids = self.tokens(text)
+        self.check_length(len(ids))
+        return ids
+
+    def check_length(self, tokens: int) -> None:
+        """Raise :class:`InputError` for more tokens than the model reads."""
+        if tokens >= self.limit:
+            raise InputError(f"the prompt has {tokens} tokens, the model reads at most {self.limit}. Shorten it.")
+
+    def rows(self, call: Call) -> list[Row]:
+        """Return what is read for a call: one row for each branch of its mixture, else one.
+
+        Soft prompt and steering belong to the call's own prompt; other branches are read without. Raises
+        :class:`UnsupportedCall` where no branch is the call's own, so that they would be lost, and
+        :class:`InputError` where they do not fit the model.
+        """
+        mix = call.mix or (Branch(None, 1.0),)
+        if all(branch.messages is not None for branch in mix) and (call.soft_prompt is not None or call.steering):
+            need = "steering" if call.steering else "soft_prompt"
+            raise UnsupportedCall("a mixture without the call's own prompt", "transformers", need, ())
+        soft, steering = call.soft_prompt, call.steering
+        if soft is not None and (soft.ndim != 2 or soft.shape[1] != self.hidden):
+            raise InputError(f"a soft prompt of shape {soft.shape} does not fit the model's [tokens, {self.hidden}]")
+        vectors([steering], len(self.layers), self.hidden)
+        rows = [
+            Row(tuple(self.prompt(call.messages, call)), soft, steering)
+            if branch.messages is None
+            else Row(tuple(self.prompt(branch.messages, call)))
+            for branch in mix
+        ]
+        self.check_length(max(map(len, rows)))
+        return rows
+
+    def inputs(self, rows: Sequence[Row], softs: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return what the model is given for rows ``[rows, longest]``, padded on the left.
+
+        Left padding: the last position of every row is a real one. ``softs`` are tensors to put in place of the rows'
+        own soft prompts.
+        """
+        torch, width = self.torch, max(map(len, rows))
+        ids, mask = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.int64)
+        for n, row in enumerate(rows):
+            ids[n, width - len(row.ids) :] = row.ids
+            mask[n, width - len(row) :] = 1
+        given = {"attention_mask": torch.from_numpy(mask).to(self.device)}
+        given["position_ids"] = (given["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
+        tokens = torch.from_numpy(ids).to(self.device)
+        if all(row.soft is None for row in rows):
+            return {**given, "input_ids": tokens}
+        embedded = self.model.get_input_embeddings()(tokens)
+        for n, row in enumerate(rows):
+            if row.soft is not None:
+                at = width - len(row)
+                embedded[n, at : at + len(row.soft)] = softs[n] if softs else torch.from_numpy(row.soft).to(embedded)
+        return {**given, "inputs_embeds": embedded}
+
+    def additions(self, rows: Sequence[Row]) -> dict[int, Any]:
+        """Return what steering adds at one generated position of each row, ``{layer: [rows, 1, hidden]}``."""
+        found = vectors([row.steering for row in rows], len(self.layers), self.hidden)
+        return {
+            layer: self.torch.from_numpy(sums).to(self.device, self.model.dtype)[:, None]
+            for layer, sums in found.items()
+        }
+
+    def spread(self, additions: Mapping[int, Any], counts: Sequence[int]) -> dict[int, Any]:
+        """Return additions for the last ``counts`` positions of each row, ``{layer: [rows, most, hidden]}``."""
+        torch = self.torch
+        back = torch.arange(max(counts), 0, -1, device=self.device)  # how far each position is from the end
+        here = (back[None] <= torch.tensor(counts, device=self.device)[:, None])[:, :, None]
+        return {layer: addition * here for layer, addition in additions.items()}
+
+    def read(self, rows: Sequence[Row], more: int) -> tuple[Any, Any, Any]:
+        """Read prompts; return logits ``[rows, vocab]`` after them, the cache and the mask ``[rows, longest]``.
+
+        Rows of unlike lengths are read in several passes where padding them would take longer. ``more`` tokens are
+        expected to follow.
+        """
+        torch = self.torch
+        from idiolect.backends._torch_cache import merge
+
+        lengths = [len(row) for row in rows]
+        groups = partition(lengths, self.overhead) if self.attends_to_all else [[*range(len(rows))]]
+        logits, caches = [], []
+        with torch.inference_mode():
+            for group in groups:
+                out = self.model(**self.inputs([rows[n] for n in group]), use_cache=True, logits_to_keep=1)
+                logits.append(out.logits[:, -1])
+                caches.append(out.past_key_values)
+            order = torch.tensor(np.argsort([n for group in groups for n in group]), device=self.device)
+            cache = merge(caches, groups, more)
+            width = torch.arange(max(lengths), 0, -1, device=self.device)
+            mask = (width[None] <= torch.tensor(lengths, device=self.device)[:, None]).long()
+            return torch.cat(logits)[order], cache, mask
+
+    def step(self, ids: Sequence[int], mask: Any, cache: Any, additions: Mapping[int, Any]) -> Any:
+        """Read one more id a row, ``mask [rows, seen + 1]``; return logits ``[rows, vocab]``. The cache grows."""
+        torch = self.torch
+        with torch.inference_mode(), steered(self.layers, additions):
+            out = self.model(
+                input_ids=torch.tensor(ids, device=self.device)[:, None],
+                attention_mask=mask,
+                position_ids=mask.sum(dim=1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            return out.logits[:, -1]
+
+    def _end_ids(self) -> frozenset[int]:
+        ends = self.model.generation_config.eos_token_id
+        listed = ends if isinstance(ends, list) else [ends]
+        return frozenset(token for token in (*listed, self.tokenizer.eos_token_id) if token is not None)
+
+
+def partition(lengths: Sequence[int], overhead: int) -> list[list[int]]:
+    """Split rows into groups of like lengths: least is read, rows times the longest and ``overhead`` for each group."""
+    order = sorted(range(len(lengths)), key=lambda n: lengths[n])
+    best, start = [0], [0]
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        costs = [best[at] + (end - at) * longest + overhead for at in range(end)]
+        start.append(min(range(end), key=costs.__getitem__))
+        best.append(costs[start[-1]])
+    groups, end = list[list[int]](), len(order)
+    while end:
+        groups.append(order[start[end] : end])
+        end = start[end]
+    return groups[::-1]
+
+
+def _layers(torch: Any, model: Any, count: int) -> Any:
+    # Families name them differently; the first list of that length is the stack of decoder layers.
+    lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count)
+    found = next(lists, None)
+    if found is None:
+        raise ModelError(f"{type(model).__name__} has no list of {count} layers")
+    return found
+
+
+def _device(torch: Any, name: str) -> Any:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _dtype(torch: Any, name: str, device: Any) -> Any:
+    if name in ("float32", "bfloat16", "float16"):
+        return getattr(torch, name)
+    if name != "auto":
+        raise ConfigError(f"dtype {name!r} is unknown; choose auto, float32, bfloat16 or float16")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.bfloat16 if fast is not None and fast() else torch.float32
