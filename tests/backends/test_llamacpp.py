@@ -7,7 +7,7 @@ import pytest
 from idiolect import models
 from idiolect.backends.llamacpp import LlamaCppBackend
 from idiolect.errors import InputError, ModelError, UnknownName, UnsupportedCall
-from idiolect.types import Backend, Branch, Call, Sampling
+from idiolect.types import Backend, Branch, Call, Choose, Sampling
 
 GREEDY = Sampling(temperature=0.0, max_tokens=16, seed=1)
 
@@ -39,10 +39,16 @@ def test_a_model_that_is_not_here_says_how_to_get_it(monkeypatch, tmp_path):
 def test_what_it_cannot_do_is_refused_without_loading(monkeypatch, tmp_path):
     monkeypatch.setenv("IDIOLECT_MODELS", str(tmp_path))
     mixed = ask("x", mix=(Branch((), 1.0),))
+    chosen = ask("x", choose=Choose(2, lambda drafts: [0.0] * len(drafts), (ask("y"), mixed)))
     model = LlamaCppBackend()
-    for work in (lambda: model.generate([mixed]), lambda: model.stream(mixed), lambda: model.logprobs([mixed], ["a"])):
-        with pytest.raises(UnsupportedCall, match="mix"):
-            work()
+    for call in (mixed, chosen):
+        for work in (
+            lambda c=call: model.generate([ask("fine"), c]),
+            lambda c=call: model.stream(c),
+            lambda c=call: model.logprobs([c], ["a"]),
+        ):
+            with pytest.raises(UnsupportedCall, match="mix"):
+                work()
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,22 @@ class TestRealWeights:
         assert (answer.raw["object"], answer.raw["model"]) == ("chat.completion", "smollm2-135m-instruct")
         assert answer.tokens_in > 20
         assert 0 < answer.tokens_out <= 16
+
+    def test_the_best_draft_is_chosen(self, model):
+        drafts = []
+
+        def shortest(texts):
+            drafts.append(list(texts))
+            return [-len(text) for text in texts]
+
+        call = ask("Name a colour.", sampling=Sampling(temperature=1.0, max_tokens=8, seed=5))
+        chosen = replace(call, choose=Choose(3, shortest))
+        plain, best = model.generate([call, chosen])
+        assert len(drafts[0]) == 3
+        assert best.text == min(drafts[0], key=len)
+        assert best.tokens_in == 3 * plain.tokens_in
+        (chunk,) = model.stream(chosen)
+        assert chunk.text == min(drafts[1], key=len)
 
     def test_a_stream_is_the_answer(self, model):
         call = ask("Tell me about cats.", sampling=GREEDY)

@@ -9,7 +9,7 @@ from aiohttp import web
 from idiolect.backends._http import Client
 from idiolect.backends.openai import OpenAIBackend, transcript
 from idiolect.errors import ConfigError, InputError, MalformedAnswer, UnsupportedCall, UpstreamError
-from idiolect.types import Backend, Branch, Call, Sampling
+from idiolect.types import Backend, Branch, Call, Choose, Sampling
 
 
 class Endpoint:
@@ -350,6 +350,40 @@ def test_log_probabilities_of_the_continuation_alone(endpoint, model):
 
     endpoint.reply = echo
     assert model.logprobs([call, call], ["yes", "yes"]) == [-0.75, -0.75]
+
+
+def test_the_best_draft_is_chosen(endpoint, model):
+    async def by_seed(request, body):
+        sent = json.loads(body)
+        return web.json_response(answer(f"draft {sent.get('seed')} at {sent['temperature']} of {sent['messages']}"))
+
+    endpoint.reply = by_seed
+    scored = []
+
+    def second(drafts):
+        scored.append(list(drafts))
+        return [float(n == 1) for n in range(len(drafts))]
+
+    chosen = ask("a", choose=Choose(3, second), sampling=Sampling(seed=4))
+    best, plain = model.generate([chosen, ask("b", sampling=Sampling(temperature=0.1))])
+    assert best.text.startswith("draft 5 at 0.7")
+    assert (best.tokens_in, best.tokens_out) == (15, 6)
+    assert plain.text.startswith("draft None at 0.1")
+    assert len(endpoint.seen) == 4
+    (chunk,) = model.stream(chosen)
+    assert (chunk.text, chunk.finish_reason) == (best.text, "stop")
+    among = ask("c", choose=Choose(1, second, (ask("d"), ask("e"))), sampling=Sampling(temperature=0.0))
+    assert "'e'" in model.generate([among])[0].text
+    assert len(scored) == 3
+
+
+def test_what_a_draft_needs_is_refused_before_anything_is_sent(endpoint, model):
+    mixed = ask("x", mix=(Branch(None, 1.0),))
+    chosen = ask("x", choose=Choose(1, lambda drafts: [0.0], (ask("y"), mixed)))
+    for work in (lambda: model.generate([ask(), chosen]), lambda: model.stream(chosen)):
+        with pytest.raises(UnsupportedCall, match="mix"):
+            work()
+    assert endpoint.seen == []
 
 
 @pytest.mark.parametrize("value", [{"choices": [{"text": "x", "logprobs": None}]}, {"choices": []}])

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from idiolect.backends import _torch_cache
 from idiolect.backends._torch_engine import partition
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.decoding.mixture import mixture
@@ -411,7 +410,7 @@ def test_rows_are_read_in_groups_of_like_lengths():
 def test_answers_do_not_depend_on_how_prompts_were_grouped_or_how_much_room_was_reserved(model, overhead, monkeypatch):
     engine, calls = model._loaded(), personal()
     monkeypatch.setattr(engine, "overhead", overhead)
-    monkeypatch.setattr(_torch_cache, "_ROOM", 2)
+    monkeypatch.setattr("idiolect.backends._torch_cache._ROOM", 2)
     assert [answer.text for answer in model.generate(calls)] == [plain_answer(model, call) for call in calls]
     assert model.logprobs(calls, TEXTS) == pytest.approx(
         [sum(plain_logprobs(model, call, text)) for call, text in zip(calls, TEXTS, strict=True)], abs=1e-4

@@ -22,6 +22,7 @@ import orjson
 
 from idiolect import models
 from idiolect.backends._generation import check_lengths, refuse_unmet
+from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import InputError, MalformedAnswer, MissingExtra, ModelError
 from idiolect.models.gguf import read_header
 from idiolect.registry import backend
@@ -36,7 +37,7 @@ _LIKELIEST = 1000
 _ALL = 1 << 20
 
 
-@backend("llamacpp", supports=("logprobs",), extra="local")
+@backend("llamacpp", supports=("logprobs", "choose"), extra="local")
 @dataclass
 class LlamaCppBackend:
     """A local GGUF model on llama.cpp: one loaded model, ``slots`` requests at once, the others wait their turn.
@@ -91,11 +92,17 @@ class LlamaCppBackend:
         """Answer the calls, as many at once as there are slots; :class:`InputError` for a prompt that is too long."""
         refuse_unmet(calls, "llamacpp", self.supports)
         engine = self._loaded()
-        return self._map(lambda call: _completion(engine.chat(self._payload(call))), calls)
+
+        def answers(plain: Sequence[Call]) -> list[Completion]:
+            return self._map(lambda call: _completion(engine.chat(self._payload(call))), plain)
+
+        return generate_chosen(calls, answers)
 
     def stream(self, call: Call) -> Iterator[Chunk]:
-        """Yield an answer as it is made; leaving the iterator stops the model."""
+        """Yield an answer as it is made, one chosen among drafts as a whole; leaving the iterator stops the model."""
         refuse_unmet([call], "llamacpp", self.supports)
+        if call.choose is not None:
+            return whole(self.generate([call])[0])
         return _chunks(self._loaded(), self._payload(call))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:

@@ -15,6 +15,7 @@ import orjson
 
 from idiolect.backends._generation import check_lengths, refuse_unmet, unsupported
 from idiolect.backends._http import Client, Headers
+from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import ConfigError, MalformedAnswer, UpstreamError
 from idiolect.registry import backend
 from idiolect.types import Call, Chunk, Completion, Message, text_of
@@ -25,7 +26,7 @@ _OTHER_SCRIPTS = bytes(range(128, 256))
 _NO_LETTERS = bytes(byte for byte in range(256) if byte > 127 or not (chr(byte).isalpha() or byte == 32))
 
 
-@backend("openai", supports=("logprobs",))
+@backend("openai", supports=("logprobs", "choose"))
 @dataclass
 class OpenAIBackend:
     """An OpenAI-compatible endpoint.
@@ -72,13 +73,21 @@ class OpenAIBackend:
         return math.ceil(letters / 3 + other / 1.4 + (len(data) - other - letters))
 
     def generate(self, calls: Sequence[Call]) -> list[Completion]:
-        """Answer the calls, at most ``concurrency`` at a time; the first failure stops the others and is raised."""
+        """Answer the calls, at most ``concurrency`` at a time; the first failure stops the others and is raised.
+
+        Drafts to choose among are requests of their own.
+        """
         refuse_unmet(calls, "openai", self.supports)
-        return self._run(self._bounded(self._answer, calls))
+        return generate_chosen(calls, lambda plain: self._run(self._bounded(self._answer, plain)))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
-        """Yield the endpoint's chunks as they come, then one with the finish reason and the counts."""
+        """Yield the endpoint's chunks as they come, then one with the finish reason and the counts.
+
+        An answer that is chosen among drafts comes as a whole.
+        """
         refuse_unmet([call], "openai", self.supports)
+        if call.choose is not None:
+            return whole(self.generate([call])[0])
         return self._pull(self._stream(self._payload(call) | {"stream": True}))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
