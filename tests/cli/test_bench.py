@@ -94,7 +94,7 @@ def test_several_tasks_go_into_one_file_and_the_printed_json_is_the_same(run: Ru
 
 def test_all_takes_what_is_there(run: Run, data: Path) -> None:
     done = run("bench", "run", "all", "--method", "none", "--data", str(data), "--limit", "2", "--json")
-    assert [document["task"] for document in done.json["runs"]] == ["lamp-1", "lamp-2n"]
+    assert [document["task"] for document in done.json["runs"]] == ["lamp-1", "lamp-1-title", "lamp-2n"]
     assert "left out locomo: no file at" in done.err
     assert "snap-research/locomo" in done.err
 
