@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers import HashEmbedder, InsideToy, open_store, say
+from helpers import HashEmbedder, RememberingToy, open_store, say
 from idiolect import registry
 from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import Idiolect
@@ -59,7 +59,7 @@ ALLOWING = Settings(peers=PeersPolicy(texts=True, least=2))
 
 def app(store: Store) -> Idiolect:
     """A house whose operator allows everything; who shares is another matter."""
-    return Idiolect(store, InsideToy(), ALLOWING, clock=lambda: NOW, backend_name="toy")
+    return Idiolect(store, RememberingToy(), ALLOWING, clock=lambda: NOW, backend_name="toy")
 
 
 @pytest.fixture

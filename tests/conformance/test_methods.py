@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from helpers import HashEmbedder, open_store, say
+from helpers import HashEmbedder, InsideToy, open_store, say
 from idiolect import registry
 from idiolect.errors import UnsupportedCall
 from idiolect.store.peers import Policy, StorePeers
@@ -70,9 +70,10 @@ class TestMethod:
     def test_batched_equals_one_by_one(self, name, world):
         world.fitted(name)
         calls = [world.plan(name, user) for user in TASTES]
+        plain = InsideToy()  # it remembers nothing
         answers = ["saffron rice", "brisket", "opera"]
-        together = world.app.backend.logprobs(calls, answers)
-        alone = [world.app.backend.logprobs([c], [a])[0] for c, a in zip(calls, answers, strict=True)]
+        together = plain.logprobs(calls, answers)
+        alone = [plain.logprobs([c], [a])[0] for c, a in zip(calls, answers, strict=True)]
         np.testing.assert_allclose(together, alone, atol=1e-5)
 
     def test_fitted_together_equals_fitted_alone(self, name, world, tmp_path):
