@@ -174,7 +174,7 @@ class Bench:
             store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
             frozenset(query.user for query in queries), template_of(asker.task, queries), policy, self.helper,
         )  # fmt: skip
-        calls, seconds = self.model.calls, self.model.seconds
+        calls, seconds = self._spent()
         asked = [query for query in queries if not arm.other or query.user in partners]
         answers: list[Answer] = []
         for start in range(0, len(asked), _CHUNK):
@@ -194,10 +194,15 @@ class Bench:
             arm.sees,
             [found.get(query.id) for query in queries],
             settings,
-            self.model.calls - calls,
-            self.model.seconds - seconds,
+            self._spent()[0] - calls,
+            self._spent()[1] - seconds,
             {} if latest is None else {"records": latest},
         )
+
+    def _spent(self) -> tuple[int, float]:
+        """Return calls and seconds of the model and its helper so far."""
+        models = [model for model in (self.model, self.helper) if model is not None]
+        return sum(model.calls for model in models), sum(model.seconds for model in models)
 
     def _until(self, store: Store, queries: Sequence[Query]) -> dict[str, float]:
         """Return everybody whom methods may learn from, and until when: the first question asked for them.
