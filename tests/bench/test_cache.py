@@ -55,12 +55,28 @@ def test_the_inside_of_a_backend_can_be_reached():
     model, inner = counted(InsideToy()), InsideToy()
     assert (model.hidden, model.layers, model.embedding_norm) == (inner.hidden, inner.layers, inner.embedding_norm)
     soft = Call(ASK.messages, soft_prompt=np.ones((2, inner.hidden), np.float32))
-    for ours, its in (
-        (model.activations([ASK], ["hi"], 1), inner.activations([ASK], ["hi"], 1)),
-        (model.token_logprobs([ASK], ["hi"]), inner.token_logprobs([ASK], ["hi"])),
-        (model.soft_gradients([soft], ["hi"], [1.0])[1], inner.soft_gradients([soft], ["hi"], [1.0])[1]),
-    ):
-        np.testing.assert_array_equal(ours[0], its[0])
+    for _ in range(2):  # made, and remembered
+        for ours, its in (
+            (model.activations([ASK, soft], ["hi", "yo"], 1), inner.activations([ASK, soft], ["hi", "yo"], 1)),
+            (model.token_logprobs([ASK, soft], ["hi", ""]), inner.token_logprobs([ASK, soft], ["hi", ""])),
+            (model.soft_gradients([soft], ["hi"], [1.0])[1], inner.soft_gradients([soft], ["hi"], [1.0])[1]),
+        ):
+            for one, two in zip(ours, its, strict=True):
+                np.testing.assert_array_equal(one, two)
+                assert one.dtype == two.dtype
+    assert (model.calls, model.made) == (10, 6)
+    assert not np.array_equal(model.activations([ASK], ["hi"], 2)[0], model.activations([ASK], ["hi"], 1)[0])
+    assert model.made == 7
+    processed = replace(ASK, logits_processors=(lambda answer, logits: logits,))
+    model.token_logprobs([processed], ["hi"])
+    model.token_logprobs([processed], ["hi"])
+    assert model.made == 9
+
+
+def test_an_impossible_text_is_remembered_as_such():
+    model = counted(ScriptedBackend(scores=lambda call, text: -np.inf))
+    assert [model.logprobs([ASK], ["x"]) for _ in range(2)] == [[-np.inf]] * 2
+    assert model.made == 1
 
 
 def test_scores_of_two_backends_over_the_same_weights_are_kept_apart():
@@ -76,8 +92,10 @@ def test_a_call_with_a_function_in_it_is_never_kept():
     model = counted(ScriptedBackend(lambda call: "hi"))
     chosen = Call(ASK.messages, choose=Choose(2, lambda drafts: [0.0] * len(drafts)))
     model.generate([chosen])
-    model.generate([chosen])
-    assert model.made == 2
+    model.generate([chosen, ASK])
+    assert (model.calls, model.made) == (3, 3)
+    model.generate([chosen, ASK])
+    assert (model.calls, model.made) == (5, 4)
 
 
 def test_one_prompt_that_is_too_long_does_not_take_the_others_with_it():

@@ -19,6 +19,8 @@ from idiolect.inside import Inside
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
+_SCORED = 64
+"""How many texts are scored before they are kept: what they have in common a backend reads once."""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 
 
@@ -163,18 +165,28 @@ class CachedBackend:
         return cast(Inside, self.inner).embedding_norm
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
-        """Pass through; states are large and are not kept."""
-        return cast(Inside, self.inner).activations(calls, continuations, layer)
+        """Return the states of a layer, ``[tokens, hidden]`` for each; kept, since a pass costs more than the disk."""
+
+        def make(calls: Sequence[Call], texts: Sequence[str]) -> list[Floats]:
+            return cast(Inside, self.inner).activations(calls, texts, layer)
+
+        found = self._arrays(f"states {layer}", calls, continuations, make)
+        return [states.reshape(-1, self.hidden) for states in found]
 
     def token_logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[Floats]:
-        """Pass through."""
-        return cast(Inside, self.inner).token_logprobs(calls, continuations)
+        """Return the log probability [nats] of each token, ``[tokens]`` for each."""
+        return self._arrays("tokens", calls, continuations, cast(Inside, self.inner).token_logprobs)
 
     def soft_gradients(
         self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
     ) -> tuple[Floats, list[Floats]]:
-        """Pass through; no two steps ask for the same gradient."""
-        return cast(Inside, self.inner).soft_gradients(calls, continuations, weights)
+        """Ask the backend, and count; nothing is kept: no two steps ask for the same gradient."""
+        start = time.perf_counter()
+        found = cast(Inside, self.inner).soft_gradients(calls, continuations, weights)
+        self.seconds += time.perf_counter() - start
+        self.calls += len(calls)
+        self.made += len(calls)
+        return found
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Pass through; nothing of the bench streams."""
@@ -195,8 +207,9 @@ class CachedBackend:
         known = {key: _read(value) for key, value in self.cache.get([key for key in keys if key]).items()}
         missing = [n for n, key in enumerate(keys) if key not in known]
         out = {n: known[key] for n, key in enumerate(keys) if key in known}
-        for start in range(0, len(missing), self.batch):
-            part = missing[start : start + self.batch]
+        size = max(self.batch, _SCORED) if what == "score" else self.batch
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
             made = make([asked[n] for n in part])
             self.made += len(part)
             told = zip(part, made, strict=True)  # a malformed answer may be a better one next time
@@ -207,6 +220,35 @@ class CachedBackend:
         self.seconds += sum(kept.seconds for kept in answers)
         self.failures.update(kept.failure for kept in answers if kept.failure)
         return answers
+
+    def _arrays(
+        self,
+        what: str,
+        calls: Sequence[Call],
+        texts: Sequence[str],
+        make: Callable[[Sequence[Call], Sequence[str]], list[Floats]],
+    ) -> list[Floats]:
+        asked = list(zip(calls, texts, strict=True))
+        keys = [self._key(what, call, (text,)) for call, text in asked]
+        out: dict[int, Floats] = {}
+        known = self.cache.get([key for key in keys if key])
+        for n, key in enumerate(keys):
+            if key in known:  # the seconds it took, then the numbers
+                self.seconds += float(np.frombuffer(known[key], np.float64, 1)[0])
+                out[n] = np.frombuffer(known[key], np.float32, offset=8).copy()
+        missing = [n for n in range(len(asked)) if n not in out]
+        for start in range(0, len(missing), self.batch):
+            part = missing[start : start + self.batch]
+            began = time.perf_counter()
+            made = make([asked[n][0] for n in part], [asked[n][1] for n in part])
+            each = np.float64((time.perf_counter() - began) / len(part))
+            self.seconds += float(each) * len(part)
+            self.made += len(part)
+            pairs = zip(part, made, strict=True)
+            self.cache.put((keys[n], each.tobytes() + array.tobytes()) for n, array in pairs if keys[n])
+            out.update(zip(part, made, strict=True))
+        self.calls += len(asked)
+        return [out[n] for n in range(len(asked))]
 
     def _key(self, what: str, call: Call, texts: tuple[str, ...]) -> bytes:
         """Return the key, or nothing where a function is part of the call and content cannot name it."""
@@ -258,7 +300,8 @@ def _write(kept: Kept) -> bytes:
 
 def _read(value: bytes) -> Kept:
     answer, scores, seconds, failure = orjson.loads(value)
-    return Kept(None if answer is None else Completion(*answer), tuple(scores), seconds, failure)
+    certain = tuple(-np.inf if score is None else score for score in scores)  # JSON has no infinity
+    return Kept(None if answer is None else Completion(*answer), certain, seconds, failure)
 
 
 @dataclass
