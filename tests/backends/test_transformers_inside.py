@@ -281,6 +281,9 @@ def test_mixtures_of_the_same_prompts_are_read_once(model):
     few = model.logprobs(calls, [texts[1]] * len(calls))
     handle.remove()
     assert (one, len(passes) - one) == (4, 1)  # two prompts and what follows each; two rows in one pass
+    alone = TransformersBackend(model.model, deterministic=True)
+    alone._engine = engine
+    assert alone.logprobs([call for call, _ in pairs], [text for _, text in pairs]) == found
     expected = []
     for call, text in pairs:
         ids = engine.tokens(text)

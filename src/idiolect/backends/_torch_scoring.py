@@ -37,11 +37,11 @@ def score(engine: Engine, calls: Sequence[Call], texts: Sequence[str], batch: in
     """Return the log probability of each token of each text after its call, ``[tokens]`` for each.
 
     What several calls read alike is read once: their prompt where texts differ, all where only the weights of a
-    mixture differ. ``batch`` is the largest number of rows in one pass; ``alone`` reads every prompt in a pass of its
-    own.
+    mixture differ. ``batch`` is the largest number of rows in one pass. ``alone`` reads every prompt in a pass of its
+    own, followed by no other texts than those that stand with it in ``texts``.
     """
     scores = [np.zeros(0) for _ in calls]
-    families = _families(engine, calls, texts)
+    families = _families(engine, calls, texts, alone)
     shared = [f for f in families if engine.attends_to_all and (alone or len(f.asked) > 1)]
     single = [f for f in families if not (engine.attends_to_all and (alone or len(f.asked) > 1))]
     for ids, jobs, logits in itertools.chain(_singly(engine, single, batch), _sharing(engine, shared)):
@@ -50,19 +50,19 @@ def score(engine: Engine, calls: Sequence[Call], texts: Sequence[str], batch: in
     return scores
 
 
-def _families(engine: Engine, calls: Sequence[Call], texts: Sequence[str]) -> list[_Family]:
+def _families(engine: Engine, calls: Sequence[Call], texts: Sequence[str], alone: bool) -> list[_Family]:
     families: dict[object, _Family] = {}
-    written: tuple[Call, list[Row], object] | None = None
-    for job, (call, text) in enumerate(zip(calls, texts, strict=True)):
-        if written is None or written[0] is not call:  # options of one question: its prompt is written once
-            rows = engine.rows(call)
-            written = call, rows, tuple(row.key for row in rows)
-        _, rows, key = written
-        ids = tuple(engine.tokens(text))
-        engine.check_length(max(map(len, rows)) + len(ids))
-        if ids:
-            families.setdefault(key, _Family(rows, {})).asked.setdefault(ids, []).append(job)
-    return list(families.values())
+    for call, jobs in itertools.groupby(range(len(calls)), key=calls.__getitem__):
+        rows = engine.rows(call)
+        run = [(job, tuple(engine.tokens(texts[job]))) for job in jobs]
+        engine.check_length(max(map(len, rows)) + max(len(ids) for _, ids in run))
+        # What shares a pass moves a score in the last digits: alone, only what was asked for together does.
+        together = tuple(ids for _, ids in run) if alone else ()
+        family = families.setdefault((tuple(row.key for row in rows), together), _Family(rows, {}))
+        for job, ids in run:
+            if ids:
+                family.asked.setdefault(ids, []).append(job)
+    return [family for family in families.values() if family.asked]
 
 
 def _values(engine: Engine, call: Call, ids: Ids, logits: Any) -> Doubles:
