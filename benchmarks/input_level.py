@@ -37,12 +37,13 @@ INSIDE = (
     "context_steering:infer=false:strength=0.5", "context_steering:infer=false:strength=2",
     "style_vector:newest=6:tokens=16", "fints:newest=6:tokens=16", "soft_prompt:replays=2:steps=60",
 )  # fmt: skip
+CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (1, 4))
 AUTO = ("auto:hold_out=6",)
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
     "lamp-2m": ("lamp-2m", 40, (*PLAIN, *WRITING, *LEARNING, *INSIDE, *AUTO), PYTORCH),
-    "lamp-1-title": ("lamp-1-title", 100, (*PLAIN, *LEARNING[:2], *AUTO), PYTORCH),
+    "lamp-1-title": ("lamp-1-title", 100, (*PLAIN, *CONTRAST, *AUTO), PYTORCH),
     "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", *AUTO), QWEN),
     "lamp-7": ("lamp-7", 30, (*PLAIN, *WRITING[:4], *LEARNING[:2], *INSIDE, *AUTO), PYTORCH),
     "locomo": ("locomo", 30, (*PLAIN[:6], "cue", "plan", "persona", *AUTO), ()),

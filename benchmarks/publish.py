@@ -1,30 +1,102 @@
-"""Write the tables and the picture of ``docs/results.md`` from the result files of ``table.py``.
+"""Write the generated parts of the pages about results, from the result files of ``table.py`` and ``input_level.py``.
 
     python benchmarks/publish.py
 
-Between its two marks the page is generated, and a test keeps it so; what the numbers mean is written by hand.
+Between their two marks the pages are generated, and a test keeps them so; what the numbers mean is written by hand.
 """
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from idiolect.bench.report import overview, overview_svg
+from idiolect.bench.report.document import Document, Row, documents
 from idiolect.bench.result import read
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "bench"
+RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- generated: python benchmarks/publish.py -->", "<!-- end -->"
 
 
 def published() -> dict[str, str]:
     """Return the generated files by path below the root."""
-    documents = [document for path in sorted(RESULTS.glob("*.json")) for document in read(path)]
-    page = (ROOT / "docs" / "results.md").read_text("utf-8")
-    head, rest = page.split(BEGIN)
-    tail = rest.split(END)[1]
-    text = f"{head}{BEGIN}\n\n{overview(documents)}\n{END}{tail}"
-    return {"docs/results.md": text, "docs/results.svg": overview_svg(documents)}
+    first = [document for path in sorted((RESULTS / "bench").glob("*.json")) for document in read(path)]
+    runs = {
+        path.stem: parse(document) for path in sorted((RESULTS / "input").glob("*.json")) for document in read(path)
+    }
+    return {
+        "docs/results.md": _page("docs/results.md", overview(first)),
+        "docs/results.svg": overview_svg(first),
+        "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
+        "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs)),
+    }
+
+
+def _page(name: str, generated: str) -> str:
+    head, rest = (ROOT / name).read_text("utf-8").split(BEGIN)
+    return f"{head}{BEGIN}\n\n{generated}\n{END}{rest.split(END)[1]}"
+
+
+def _input_level(runs: dict[str, Document]) -> str:
+    """Return a table for each run: the main metric, the gain over none and over another person's history, the cost."""
+    return "\n".join(_run_table(name, document) for name, document in runs.items())
+
+
+def _run_table(name: str, document: Document) -> str:
+    metric = document.main
+    lines = [
+        f"### {name}: {metric}, {document.people} people, {document.queries} questions\n",
+        "| | value | gain over none | p (Holm) | helped / harmed | tokens | calls a question | s a question |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in document.results:
+        if metric not in row.metrics or row.metrics[metric].mean is None:
+            continue
+        lines.append(f"| {_label(row)} | {row.metrics[metric].mean:.3f} | {_gain(document, row)} |{_cost(row)}")
+    return "\n".join(lines) + "\n"
+
+
+def _label(row: Row) -> str:
+    name = f"`{row.method}`" if row.kind == "method" else row.method
+    return name if row.kind == "method" else f"{name} ({row.kind})"
+
+
+def _gain(document: Document, row: Row) -> str:
+    gain = document.gain(row, document.main)
+    if gain is None or gain.difference is None:
+        return " | | "
+    shown = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    sure = gain.p_holm is not None and gain.p_holm < 0.05
+    p = "" if gain.p_holm is None else f"{gain.p_holm:.3f}"
+    return f"{f'**{shown}**' if sure else shown} | {p} | {gain.helped} / {gain.harmed}"
+
+
+def _cost(row: Row) -> str:
+    if row.kind == "predictor" or not row.queries:
+        return " | | |"
+    tokens = "" if row.prompt_tokens_mean is None else f"{row.prompt_tokens_mean:.0f}"
+    return f" {tokens} | {row.model_calls / row.queries:.1f} | {row.seconds / row.queries:.2f} |"
+
+
+def _papers(runs: dict[str, Document]) -> str:
+    entries = tomllib.loads((ROOT / "benchmarks" / "papers.toml").read_text("utf-8"))
+    head = "| method | paper | where ours differs | reported by its authors | measured here: gain over none |"
+    lines = [head, "|---|---|---|---|---|"]
+    for method, entry in sorted(entries.items()):
+        found = "; ".join(filter(None, (_measured(method, name, document) for name, document in runs.items())))
+        paper = f"{entry['title']} ({entry['source']})"
+        lines.append(f"| `{method}` | {paper} | {entry['differs']} | {entry['reported']} | {found or 'not measured'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _measured(method: str, run: str, document: Document) -> str:
+    """Return a method's gain in a run; of several settings the first that was given."""
+    row = next((row for row in document.results if row.method.partition(":")[0] == method), None)
+    gain = None if row is None else document.gain(row, document.main)
+    if gain is None or gain.difference is None:
+        return ""
+    return f"{run} {gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 if __name__ == "__main__":
