@@ -206,6 +206,13 @@ class Engine:
             )
             return out.logits[:, -1]
 
+    def embedding_norm(self) -> float:
+        """Return the mean Euclidean norm of embeddings as the layers get them: some families scale the table's rows."""
+        torch, embed = self.torch, self.model.get_input_embeddings()
+        with torch.inference_mode():
+            ids = torch.arange(embed.weight.shape[0], device=self.device)
+            return float(torch.cat([embed(part).float().norm(dim=1) for part in ids.split(8192)]).mean())
+
     def _end_ids(self) -> frozenset[int]:
         ends = self.model.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]

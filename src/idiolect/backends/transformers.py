@@ -96,8 +96,7 @@ class TransformersBackend:
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the rows of the input embedding."""
         if not self._norm:
-            weight = self._loaded().model.get_input_embeddings().weight
-            self._norm = float(weight.detach().float().norm(dim=1).mean())
+            self._norm = self._loaded().embedding_norm()
         return self._norm
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
