@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from idiolect.bench.report import overview, overview_svg
-from idiolect.bench.report.document import Document, Row, documents
+from idiolect.bench.report.document import Document, Row
 from idiolect.bench.result import read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,9 +22,7 @@ BEGIN, END = "<!-- generated: python benchmarks/publish.py -->", "<!-- end -->"
 def published() -> dict[str, str]:
     """Return the generated files by path below the root."""
     first = [document for path in sorted((RESULTS / "bench").glob("*.json")) for document in read(path)]
-    runs = {
-        path.stem: parse(document) for path in sorted((RESULTS / "input").glob("*.json")) for document in read(path)
-    }
+    runs = {path.stem: documents(read(path))[0] for path in sorted((RESULTS / "input").glob("*.json"))}
     return {
         "docs/results.md": _page("docs/results.md", overview(first)),
         "docs/results.svg": overview_svg(first),

@@ -48,7 +48,7 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("folder", [f for f in METHOD_FOLDERS if (SOURCE / f).is_dir()])
 def test_methods_know_neither_each_other_nor_store_nor_backends(folder):
     methods = {m for f in METHOD_FOLDERS for m in _registering(SOURCE / f)}
-    for path in (SOURCE / folder).glob("*.py"):
+    for path in (SOURCE / folder).rglob("*.py"):
         for other in imported(path):
             assert other[0] not in ("store", "backends", "sources"), f"{path} imports {'.'.join(other)}"
             assert other not in methods or other == module_of(path), f"{path} imports the method {'.'.join(other)}"

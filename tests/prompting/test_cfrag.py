@@ -12,8 +12,8 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.cfrag import Cfrag
-from idiolect.prompting.distillation import softmax
-from idiolect.prompting.user_encoder import UserEncoder, info_nce, train, views
+from idiolect.prompting.shared.distillation import softmax
+from idiolect.prompting.shared.user_encoder import UserEncoder, info_nce, train, views
 from idiolect.store.sharing import share
 from idiolect.store.view import view
 from idiolect.types import EVERYONE, Artifact, Call

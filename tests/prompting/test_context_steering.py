@@ -14,8 +14,8 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import ConfigError
 from idiolect.pipeline import Idiolect
-from idiolect.prompting.contrast import log_likelihoods, posterior, steered
-from idiolect.prompting.replay import Replay
+from idiolect.prompting.shared.contrast import log_likelihoods, posterior, steered
+from idiolect.prompting.shared.replay import Replay
 from idiolect.types import Branch, Call, Record, Sampling
 
 ASK = Call(({"role": "user", "content": "how do you end a letter"},))

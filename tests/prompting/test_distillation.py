@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from idiolect.prompting.distillation import Adam, calibrated, distill, reinforce, softmax
+from idiolect.prompting.shared.distillation import Adam, calibrated, distill, reinforce, softmax
 
 GAINS = np.array([1, 0, 0, 0.5])
 

@@ -7,7 +7,7 @@ import pytest
 
 from idiolect.backends.toy import ToyBackend
 from idiolect.errors import UnsupportedCall
-from idiolect.prompting.effect import token_personalization_effect, token_personalization_effects
+from idiolect.prompting.shared.effect import token_personalization_effect, token_personalization_effects
 from idiolect.types import Call, Context
 
 VOCABULARY = 100

@@ -10,11 +10,11 @@ from idiolect.decoding.choosing import generate_chosen
 from idiolect.errors import ConfigError
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.facets import Facets
-from idiolect.prompting.feedback import Row
-from idiolect.prompting.heads import Examples, route, score, unpack
 from idiolect.prompting.hydra import Hydra, one_hot
-from idiolect.prompting.pairs import Person, seen, spread_hits
-from idiolect.prompting.replay import Replay
+from idiolect.prompting.shared.feedback import Row
+from idiolect.prompting.shared.heads import Examples, route, score, unpack
+from idiolect.prompting.shared.pairs import Person, seen, spread_hits
+from idiolect.prompting.shared.replay import Replay
 from idiolect.store.sharing import share
 from idiolect.store.view import StoredUser
 from idiolect.types import EVERYONE, Call, Choose, Completion, Context, Hit, Record

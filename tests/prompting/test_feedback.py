@@ -5,8 +5,8 @@ import pytest
 
 from helpers import open_store, say
 from idiolect.backends.toy import ScriptedBackend
-from idiolect.prompting.feedback import Row, table
-from idiolect.prompting.known import Known
+from idiolect.prompting.shared.feedback import Row, table
+from idiolect.prompting.shared.known import Known
 from idiolect.store.view import StoredUser
 from idiolect.types import EVERYONE, Artifact, Context, Record, text_of
 

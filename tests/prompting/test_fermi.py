@@ -10,7 +10,7 @@ from idiolect.backends.toy import ScriptedBackend
 from idiolect.config import Settings
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.fermi import best_for
-from idiolect.prompting.optimizer import describe, numbered
+from idiolect.prompting.shared.optimizer import describe, numbered
 from idiolect.store.view import view
 from idiolect.types import Call, Record, text_of
 

@@ -9,7 +9,7 @@ from helpers import HashEmbedder, InsideToy, open_store, say
 from idiolect.config import Settings
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.fints import weights_of
-from idiolect.prompting.vectors import unpack
+from idiolect.prompting.shared.vectors import unpack
 from idiolect.registry import make_method
 from idiolect.store.view import view
 from idiolect.types import Call, Completion, Hit

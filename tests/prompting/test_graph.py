@@ -10,7 +10,7 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.graph import Graph
-from idiolect.prompting.likeness import cosines
+from idiolect.prompting.shared.likeness import cosines
 from idiolect.store.sharing import share
 from idiolect.store.view import view
 from idiolect.types import Call

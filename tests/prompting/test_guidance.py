@@ -10,8 +10,8 @@ from idiolect.config import PeersPolicy, Settings
 from idiolect.errors import UnsupportedCall
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.controller import lengths
-from idiolect.prompting.guiding import unpack
-from idiolect.prompting.preference import Pair
+from idiolect.prompting.shared.guiding import unpack
+from idiolect.prompting.shared.preference import Pair
 from idiolect.store.sharing import share
 from idiolect.types import EVERYONE, Call, Completion, text_of
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from idiolect.prompting.heads import (
+from idiolect.prompting.hydra import one_hot
+from idiolect.prompting.shared.heads import (
     Examples,
     add_router,
     gradients,
@@ -16,7 +17,6 @@ from idiolect.prompting.heads import (
     train,
     unpack,
 )
-from idiolect.prompting.hydra import one_hot
 
 RNG = np.random.default_rng(5)
 

@@ -10,7 +10,7 @@ from helpers import HashEmbedder, open_store, say
 from idiolect.backends.toy import ScriptedBackend
 from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import NOT_KEPT, Idiolect
-from idiolect.prompting.entries import PLAIN, SENSITIVE, Entry, Persona, counted, parse
+from idiolect.prompting.shared.entries import PLAIN, SENSITIVE, Entry, Persona, counted, parse
 from idiolect.store.sharing import share
 from idiolect.types import Call
 

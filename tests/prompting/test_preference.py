@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import InsideToy
-from idiolect.prompting.preference import Pair, Settings, dpo, optimize, pairs, step
+from idiolect.prompting.shared.preference import Pair, Settings, dpo, optimize, pairs, step
 from idiolect.types import Call
 
 CALL = Call(({"role": "user", "content": "what matters to this person"},))

@@ -10,7 +10,7 @@ import pytest
 from helpers import open_store, say
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
 from idiolect.pipeline import Context
-from idiolect.prompting.replay import latest, own_options, replay, utilities
+from idiolect.prompting.shared.replay import latest, own_options, replay, utilities
 from idiolect.store.view import view
 from idiolect.types import Call, Template
 

@@ -8,8 +8,8 @@ from helpers import open_store, say
 from idiolect.backends.toy import ScriptedBackend
 from idiolect.config import PeersPolicy, Settings
 from idiolect.pipeline import Idiolect
-from idiolect.prompting.rewriter import Policy, Reinforcement, Rewards, divergence, imitate, reinforce, search
-from idiolect.prompting.segments import FEATURES, measure, merge, segments
+from idiolect.prompting.shared.rewriter import Policy, Reinforcement, Rewards, divergence, imitate, reinforce, search
+from idiolect.prompting.shared.segments import FEATURES, measure, merge, segments
 from idiolect.store.sharing import share
 from idiolect.store.view import view
 from idiolect.types import EVERYONE, Call, text_of

@@ -10,11 +10,11 @@ from idiolect.backends.toy import ScriptedBackend, ToyBackend
 from idiolect.decoding.choosing import generate_chosen
 from idiolect.errors import UnsupportedCall
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.distillation import softmax
-from idiolect.prompting.known import Known
 from idiolect.prompting.profile import Profile
-from idiolect.prompting.selection import Chooser, Manner, Question, of_drafts, pick
 from idiolect.prompting.selector import Selector
+from idiolect.prompting.shared.distillation import softmax
+from idiolect.prompting.shared.known import Known
+from idiolect.prompting.shared.selection import Chooser, Manner, Question, of_drafts, pick
 from idiolect.store.view import StoredUser
 from idiolect.types import EVERYONE, Call, Completion, Context, Record, text_of
 

@@ -10,7 +10,7 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import ConfigError, MalformedAnswer, UnsupportedCall
 from idiolect.pipeline import Idiolect
-from idiolect.prompting.vectors import steer, unpack
+from idiolect.prompting.shared.vectors import steer, unpack
 from idiolect.types import Call, Completion
 
 ASK = Call(({"role": "user", "content": "how was the day"},))

@@ -7,9 +7,9 @@ import pytest
 
 from helpers import HashEmbedder, open_store
 from idiolect.backends.toy import ScriptedBackend
-from idiolect.prompting.distillation import distill
-from idiolect.prompting.feedback import find, table
-from idiolect.prompting.scorer import FEATURES, Batch, Scorer, see
+from idiolect.prompting.shared.distillation import distill
+from idiolect.prompting.shared.feedback import find, table
+from idiolect.prompting.shared.scorer import FEATURES, Batch, Scorer, see
 from idiolect.prompting.usefulness import Usefulness, rewarded
 from idiolect.store.view import StoredUser
 from idiolect.types import EVERYONE, Artifact, Call, Context, Record, text_of

@@ -19,8 +19,8 @@ from idiolect.evidence.measuring import served
 from idiolect.evidence.shrinkage import choose, nothing_known, pool, posterior
 from idiolect.evidence.verdict import Population, Verdict, population_of, verdict_of
 from idiolect.prompting.assembly import Named, fold, personalize
-from idiolect.prompting.known import Known
-from idiolect.prompting.replay import Replay, latest
+from idiolect.prompting.shared.known import Known
+from idiolect.prompting.shared.replay import Replay, latest
 from idiolect.registry import method
 from idiolect.types import (
     EVERYONE,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.measure.rouge import rouge_l
-from idiolect.prompting.replay import Replay
+from idiolect.prompting.shared.replay import Replay
 from idiolect.types import Call, Context, Sampling
 
 Doubles = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from idiolect.prompting.feedback import block, find
-from idiolect.prompting.likeness import cosines, others_block
-from idiolect.prompting.user_encoder import UserEncoder, train
+from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.likeness import cosines, others_block
+from idiolect.prompting.shared.user_encoder import UserEncoder, train
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Call, Context, Embedder, Floats, Hit, Record, User
 

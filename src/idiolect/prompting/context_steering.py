@@ -10,9 +10,9 @@ import orjson
 
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.contrast import log_likelihoods, posterior, steered
-from idiolect.prompting.feedback import block, find
-from idiolect.prompting.replay import Replay, latest
+from idiolect.prompting.shared.contrast import log_likelihoods, posterior, steered
+from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.replay import Replay, latest
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Record, Used, User
 

@@ -16,9 +16,9 @@ import numpy as np
 from idiolect import registry
 from idiolect.errors import UnsupportedCall
 from idiolect.inside import Inside
-from idiolect.prompting.guiding import Case, best, controller_of, offer, pack, prepare, sample, worth
-from idiolect.prompting.optimizer import Doubles
-from idiolect.prompting.preference import Pair, Settings, optimize, pairs
+from idiolect.prompting.shared.guiding import Case, best, controller_of, offer, pack, prepare, sample, worth
+from idiolect.prompting.shared.optimizer import Doubles
+from idiolect.prompting.shared.preference import Pair, Settings, optimize, pairs
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Backend, Call, Context, Floats, User
 

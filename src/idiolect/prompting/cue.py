@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from idiolect.prompting.listing import numbered
+from idiolect.prompting.shared.listing import numbered
 from idiolect.registry import method
 from idiolect.text.rendering import date_header, defuse, render, shorten
 from idiolect.types import Block, Call, Context, Item, Record, Sampling, Used, User, text_of

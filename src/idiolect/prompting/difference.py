@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 import orjson
 
-from idiolect.prompting.listing import bullets, numbered
+from idiolect.prompting.shared.listing import bullets, numbered
 from idiolect.registry import method
 from idiolect.text.clusters import kmeans
 from idiolect.text.features import content_words

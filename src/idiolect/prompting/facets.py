@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from idiolect.prompting.feedback import table
-from idiolect.prompting.heads import (
+from idiolect.prompting.shared.feedback import table
+from idiolect.prompting.shared.heads import (
     Doubles,
     Examples,
     Weights,
@@ -27,7 +27,7 @@ from idiolect.prompting.heads import (
     train,
     unpack,
 )
-from idiolect.prompting.pairs import Net, Person, Search, find_made, learnt_settings, offer, seen
+from idiolect.prompting.shared.pairs import Net, Person, Search, find_made, learnt_settings, offer, seen
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Call, Context, Used, User
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.prompting.feedback import SEARCHED
-from idiolect.prompting.optimizer import Doubles, block, describe, newest, numbered, tried, written
-from idiolect.prompting.replay import Replay, latest
+from idiolect.prompting.shared.feedback import SEARCHED
+from idiolect.prompting.shared.optimizer import Doubles, block, describe, newest, numbered, tried, written
+from idiolect.prompting.shared.replay import Replay, latest
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, shorten
 from idiolect.types import Artifact, Call, Context, Sampling, Used, User

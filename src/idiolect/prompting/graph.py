@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from idiolect.prompting.feedback import block, find
-from idiolect.prompting.likeness import cosines, others_block
+from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.likeness import cosines, others_block
 from idiolect.registry import method
 from idiolect.text.rendering import shorten
 from idiolect.types import Block, Call, Context, Hit, Item, Record, Used, User

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from idiolect.prompting.guiding import best, controller_of, offer, prepare, sample, trained, worth
+from idiolect.prompting.shared.guiding import best, controller_of, offer, prepare, sample, trained, worth
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, User
 

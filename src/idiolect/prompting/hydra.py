@@ -13,9 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from idiolect.prompting.feedback import table
-from idiolect.prompting.heads import Doubles, Examples, Places, Weights, gradients, pack, start, train, unpack
-from idiolect.prompting.pairs import Net, Person, Search, find_made, learnt_settings, offer, seen
+from idiolect.prompting.shared.feedback import table
+from idiolect.prompting.shared.heads import Doubles, Examples, Places, Weights, gradients, pack, start, train, unpack
+from idiolect.prompting.shared.pairs import Net, Person, Search, find_made, learnt_settings, offer, seen
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Call, Context, Used, User
 

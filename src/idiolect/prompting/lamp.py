@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from idiolect.prompting.feedback import find
+from idiolect.prompting.shared.feedback import find
 from idiolect.registry import method
 from idiolect.text.lamp_budget import lamp_budget, lamp_factor
 from idiolect.types import Block, Call, Context, Item, Record, Used, User, text_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from idiolect.prompting.entries import PLAIN, SENSITIVE, Parsed, counted, parse
-from idiolect.prompting.entries import Persona as Written
-from idiolect.prompting.feedback import block, find
-from idiolect.prompting.likeness import cosines
+from idiolect.prompting.shared.entries import PLAIN, SENSITIVE, Parsed, counted, parse
+from idiolect.prompting.shared.entries import Persona as Written
+from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.likeness import cosines
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, render
 from idiolect.types import Artifact, Block, Call, Context, Floats, Hit, Item, Record, Sampling, Used, User

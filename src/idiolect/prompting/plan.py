@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idiolect.prompting.listing import bullets, numbered
+from idiolect.prompting.shared.listing import bullets, numbered
 from idiolect.registry import method
 from idiolect.text.rendering import date_header, defuse, render, shorten
 from idiolect.types import Block, Call, Context, Hit, Item, Kind, Sampling, Used, User

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from idiolect import registry
 from idiolect.errors import ConfigError, UnsupportedCall
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.feedback import block, find
+from idiolect.prompting.shared.feedback import block, find
 from idiolect.registry import method
 from idiolect.types import Backend, Call, Choose, Context, User
 

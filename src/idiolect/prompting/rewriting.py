@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.feedback import TITLE
-from idiolect.prompting.replay import Replay, latest, utilities
-from idiolect.prompting.rewriter import (
+from idiolect.prompting.shared.feedback import TITLE
+from idiolect.prompting.shared.replay import Replay, latest, utilities
+from idiolect.prompting.shared.rewriter import (
     Doubles,
     Mask,
     Policy,
@@ -27,7 +27,7 @@ from idiolect.prompting.rewriter import (
     reinforce,
     search,
 )
-from idiolect.prompting.segments import FEATURES, Segment, items, measure, merge, segments
+from idiolect.prompting.shared.segments import FEATURES, Segment, items, measure, merge, segments
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Block, Call, Context, Used, User
 

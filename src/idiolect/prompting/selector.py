@@ -16,10 +16,10 @@ import numpy as np
 from idiolect import registry
 from idiolect.errors import MalformedAnswer, UnsupportedCall
 from idiolect.prompting.assembly import Named, assemble, fold
-from idiolect.prompting.distillation import hold_out, softmax
-from idiolect.prompting.known import Known
-from idiolect.prompting.replay import Replay, latest, utilities
-from idiolect.prompting.selection import (
+from idiolect.prompting.shared.distillation import hold_out, softmax
+from idiolect.prompting.shared.known import Known
+from idiolect.prompting.shared.replay import Replay, latest, utilities
+from idiolect.prompting.shared.selection import (
     DRAFT,
     Chooser,
     Manner,

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 
 from idiolect.errors import ConfigError
-from idiolect.prompting.replay import latest
+from idiolect.prompting.shared.replay import latest
 from idiolect.registry import method
 from idiolect.training.difference import differences
 from idiolect.training.soft_prompts import Example, Fitted, Model, Training, fit

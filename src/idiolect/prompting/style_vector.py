@@ -10,9 +10,9 @@ import numpy as np
 
 from idiolect.inside import Inside
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.effect import inside, token_personalization_effects
-from idiolect.prompting.feedback import block, find
-from idiolect.prompting.vectors import Pair, layer_of, norm_of, pack, pairs, states, steer, unpack
+from idiolect.prompting.shared.effect import inside, token_personalization_effects
+from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.vectors import Pair, layer_of, norm_of, pack, pairs, states, steer, unpack
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Floats, Used, User
 

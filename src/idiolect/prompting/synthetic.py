@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.prompting.listing import numbered
+from idiolect.prompting.shared.listing import numbered
 from idiolect.registry import method
 from idiolect.text.rendering import render, shorten
 from idiolect.text.terms import terms

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from idiolect.prompting.distillation import (
+from idiolect.prompting.shared.distillation import (
     Doubles,
     Parameters,
     calibrated,
@@ -24,8 +24,8 @@ from idiolect.prompting.distillation import (
     reinforce,
     softmax,
 )
-from idiolect.prompting.feedback import Row, block, find, table
-from idiolect.prompting.scorer import Batch, Scorer, see
+from idiolect.prompting.shared.feedback import Row, block, find, table
+from idiolect.prompting.shared.scorer import Batch, Scorer, see
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Call, Context, Hit, Used, User
 

@@ -11,7 +11,7 @@ import orjson
 
 from idiolect.errors import ConfigError, MalformedAnswer
 from idiolect.inside import Inside
-from idiolect.prompting.replay import CHARS, replay
+from idiolect.prompting.shared.replay import CHARS, replay
 from idiolect.types import Call, Context, Floats, Record, Sampling, Steer, User
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from idiolect.prompting.distillation import Adam, log_softmax, softmax
+from idiolect.prompting.shared.distillation import Adam, log_softmax, softmax
 
 Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.replay import Replay, utilities
+from idiolect.prompting.shared.replay import Replay, utilities
 from idiolect.text.features import content_words
 from idiolect.text.rendering import defuse, render, shorten
 from idiolect.types import Artifact, Block, Call, Context, Hit, Item, Record, Sampling, Used, User
@@ -27,8 +27,8 @@ _CHOICE_CHARS = 40
 class Trial:
     """How well texts serve: ``scores [texts, replays]`` and what the model chose, empty where the answer is free text.
 
-    A score is 1 or 0 for the right or another option, the utility of :func:`idiolect.prompting.replay.utilities` for
-    free text. ``calls`` counts what the model scored.
+    A score is 1 or 0 for the right or another option, the utility of
+    :func:`idiolect.prompting.shared.replay.utilities` for free text. ``calls`` counts what the model scored.
     """
 
     scores: Doubles

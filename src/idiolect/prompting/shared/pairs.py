@@ -1,4 +1,4 @@
-"""Numbers for (question, record) and (question, draft): what the scorers of :mod:`idiolect.prompting.heads` read.
+"""Numbers for (question, record) and (question, draft): what the scorers of :mod:`.heads` read.
 
 A record is labelled by what it did to the person's own past questions (HYDRA, arXiv 2406.02888, section 3.2, softly).
 Of drafts the person's own answer is told apart from what they answered to other questions and what others answered to
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from idiolect.errors import ConfigError
 from idiolect.measure.style import style_distance
-from idiolect.prompting.feedback import Row, block, find
-from idiolect.prompting.heads import Weights, score, sigmoid
+from idiolect.prompting.shared.feedback import Row, block, find
+from idiolect.prompting.shared.heads import Weights, score, sigmoid
 from idiolect.text.clusters import kmeans
 from idiolect.types import Artifact, Call, Choose, Context, Embedder, Hit, Record, Used, User
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from idiolect.prompting.distillation import Adam, Array, Doubles, log_softmax
+from idiolect.prompting.shared.distillation import Adam, Array, Doubles, log_softmax
 from idiolect.types import Floats
 
 CROP, MASK, TEMPERATURE = 0.7, 0.3, 0.1

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.inside import Inside
-from idiolect.prompting.distillation import Adam
+from idiolect.prompting.shared.distillation import Adam
 from idiolect.types import Call, Floats
 
 Doubles = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.decoding.weights import weights
-from idiolect.prompting.replay import Replay, utilities
+from idiolect.prompting.shared.replay import Replay, utilities
 from idiolect.types import Branch, Call, Context, Message
 
 Doubles = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.prompting.distillation import Doubles, Parameters
+from idiolect.prompting.shared.distillation import Doubles, Parameters
 from idiolect.text.terms import terms
 from idiolect.types import Embedder, Hit
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from idiolect.prompting.feedback import block
+from idiolect.prompting.shared.feedback import block
 from idiolect.text.terms import terms
 from idiolect.types import Block, Embedder, Floats, Hit
 

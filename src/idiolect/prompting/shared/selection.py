@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.prompting.distillation import Doubles, Parameters, descend, distill
-from idiolect.prompting.feedback import find
+from idiolect.prompting.shared.distillation import Doubles, Parameters, descend, distill
+from idiolect.prompting.shared.feedback import find
 from idiolect.text.terms import terms
 from idiolect.types import Call, Context, Embedder, User
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.replay import Replay, latest, utilities
+from idiolect.prompting.shared.replay import Replay, latest, utilities
 from idiolect.text.rendering import date_header, render
 from idiolect.types import Block, Call, Context, Floats, Hit, Item, Kind, Record, Used, User
 

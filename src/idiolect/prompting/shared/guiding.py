@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.prompting.feedback import SEARCHED
-from idiolect.prompting.optimizer import Doubles, block, describe, newest, records_within, written
-from idiolect.prompting.replay import Replay, latest, utilities
+from idiolect.prompting.shared.feedback import SEARCHED
+from idiolect.prompting.shared.optimizer import Doubles, block, describe, newest, records_within, written
+from idiolect.prompting.shared.replay import Replay, latest, utilities
 from idiolect.text.rendering import defuse, shorten
 from idiolect.types import EVERYONE, Artifact, Backend, Call, Context, Floats, Hit, Sampling, Used, User
 

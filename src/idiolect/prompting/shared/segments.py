@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from idiolect.prompting.feedback import INPUT_CHARS, OUTPUT_CHARS, find
+from idiolect.prompting.shared.feedback import INPUT_CHARS, OUTPUT_CHARS, find
 from idiolect.text.features import content_words
 from idiolect.text.rendering import date_header, render, shorten
 from idiolect.text.terms import terms

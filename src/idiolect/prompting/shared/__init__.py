@@ -1,0 +1,1 @@
+"""What several methods of the input level share; nothing here is a method."""
