@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from idiolect.bench.report import overview, overview_svg
-from idiolect.bench.report.document import Document, Row
+from idiolect.bench.report.document import Document, Row, documents
 from idiolect.bench.result import read
 
 ROOT = Path(__file__).resolve().parents[1]
