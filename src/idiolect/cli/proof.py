@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Users = Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="These users.")]
 Everybody = Annotated[bool, typer.Option("--all", help="All users.")]
-_BAR = 24
+_BAR = 10
 
 
 @command("fit", "idiolect fit profile --all", panel=PROOF)
@@ -109,6 +109,8 @@ def _show(document: dict[str, Any]) -> None:
         return
     rows = table("candidate", "gain", "", "own", "helped", "harmed", "tokens", "ms",
                  right=("gain", "own", "helped", "harmed", "tokens", "ms"))  # fmt: skip
+    for column in rows.columns:
+        column.no_wrap = True
     top = max((abs(row["gain"]) for row in document["candidates"]), default=0.0) or 1.0
     for row in sorted(document["candidates"], key=lambda row: -row["gain"]):
         bar = ("+" if row["gain"] > 0 else "-") * max(1, round(_BAR * abs(row["gain"]) / top))

@@ -60,7 +60,7 @@ class Auto:
 
     candidates: tuple[str, ...] = ("profile+memory+retrieval", "retrieval", "profile", "memory")
     """Methods as ``A+B`` or ``NAME:setting=value``; the first serves people of whom nothing is known yet."""
-    hold_out: int = 12
+    hold_out: int = 8
     """So many of a person's latest records are asked again, never more than a third."""
     least: int = 4
     """With fewer of them a person is not measured but served as people in general are."""
@@ -191,7 +191,7 @@ class Auto:
             start = time.perf_counter()
             try:
                 calls = _written(candidate, Known(earlier, shared), replays, ctx)
-                scores = served(ctx, list(zip(calls, replays, strict=True)), kind)
+                scores = _scores(ctx, calls, replays, base, kind)
             except _REFUSED as error:
                 skipped[candidate] = f"{type(error).__name__}: {error}"
                 log.info("candidate %s is not measured: %s", candidate, type(error).__name__)
@@ -235,6 +235,15 @@ class Auto:
             record_ids=one.record_ids, time=one.time, base_model=ctx.model.fingerprint,
             scores={f"seconds:{name}": s for name, s in one.seconds.items()},
         )  # fmt: skip
+
+
+def _scores(
+    ctx: Context, calls: Sequence[Call], replays: Sequence[Replay], base: Sequence[float], kind: str
+) -> list[float]:
+    """Score calls; where a candidate had nothing to say the score is that of no personalization."""
+    changed = [n for n, (call, one) in enumerate(zip(calls, replays, strict=True)) if call != one.call]
+    made = dict(zip(changed, served(ctx, [(calls[n], replays[n]) for n in changed], kind), strict=True))
+    return [made.get(n, bare) for n, bare in enumerate(base)]
 
 
 def _written(candidate: str, earlier: Known, replays: Sequence[Replay], ctx: Context) -> list[Call]:
