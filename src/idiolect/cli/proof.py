@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Users = Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="These users.")]
 Everybody = Annotated[bool, typer.Option("--all", help="All users.")]
-_BAR = 10
+_BAR = 8
 
 
 @command("fit", "idiolect fit profile --all", panel=PROOF)
@@ -107,9 +107,8 @@ def _show(document: dict[str, Any]) -> None:
     if "candidates" not in document:
         note("Not measured yet; it needs a dozen records. Measure: idiolect evidence USER --measure")
         return
-    rows = table("candidate", "gain", "", "own", "helped", "harmed", "tokens", "ms",
-                 right=("gain", "own", "helped", "harmed", "tokens", "ms"))  # fmt: skip
-    for column in rows.columns:
+    rows = table("candidate", "gain", "", "own", "better", "tokens", "ms", right=("gain", "own", "tokens", "ms"))
+    for column in rows.columns[1:]:
         column.no_wrap = True
     top = max((abs(row["gain"]) for row in document["candidates"]), default=0.0) or 1.0
     for row in sorted(document["candidates"], key=lambda row: -row["gain"]):
@@ -117,7 +116,7 @@ def _show(document: dict[str, Any]) -> None:
         seconds = "" if row["seconds"] is None else f"{row['seconds'] * 1e3:.0f}"
         rows.add_row(
             safe(row["candidate"]), f"{row['gain']:+.3f} ± {row['sd']:.3f}", bar, f"{row['own_gain']:+.3f}",
-            str(row["helped"]), str(row["harmed"]), f"{row['tokens']:+.0f}", seconds,
+            f"{row['helped']}, worse {row['harmed']}", f"{row['tokens']:+.0f}", seconds,
         )  # fmt: skip
     out.print(rows)
     others = f", weighed against {document['others']} people who share" if document["others"] else ""
