@@ -1,4 +1,4 @@
-"""What personal decoding costs beside a plain answer: mixtures, soft prompts, steering, in PyTorch.
+"""What personal decoding costs beside a plain answer: mixtures, soft prompts, steering, in PyTorch on a CPU.
 
     python benchmarks/mixture.py --out benchmarks/results/mixture.json
     python benchmarks/mixture.py --dtypes float32 --repeats 3
@@ -111,7 +111,7 @@ def _best(rows: Sequence[Floats]) -> list[int]:
 
 
 def measure(dtype: str, threads: int, repeats: int, model: str) -> dict[str, object]:
-    backend = TransformersBackend(model, dtype=dtype, threads=threads, batch=2 * ROWS)
+    backend = TransformersBackend(model, dtype=dtype, device="cpu", threads=threads, batch=2 * ROWS)
     backend._loaded().ends = frozenset()  # every answer has the same length
     hand = ByHand(backend)
     jobs: dict[str, Callable[[], float]] = {}

@@ -169,7 +169,7 @@ class Bench:
         lines: TextIO | None,
         latest: int | None = None,
     ) -> Row:
-        until, policy = self._until(store, queries), PUBLIC if self.people is None else Policy()
+        until, policy = self._until(store, queries, partners), PUBLIC if self.people is None else Policy()
         planner = Planner(
             store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
             frozenset(query.user for query in queries), template_of(asker.task, queries), policy, self.helper,
@@ -204,15 +204,19 @@ class Bench:
         models = [model for model in (self.model, self.helper) if model is not None]
         return sum(model.calls for model in models), sum(model.seconds for model in models)
 
-    def _until(self, store: Store, queries: Sequence[Query]) -> dict[str, float]:
+    def _until(self, store: Store, queries: Sequence[Query], partners: Mapping[str, str]) -> dict[str, float]:
         """Return everybody whom methods may learn from, and until when: the first question asked for them.
 
-        In a store of real users these are the ones who share.
+        In a store of real users these are the ones who share. Who is there only to stand in for somebody is not
+        learnt from.
         """
         first: dict[str, float] = {}
         for query in queries:
             first[query.user] = min(query.time, first.get(query.user, query.time))
-        names = sharing(store) if self.people is not None else (info.id for info in store.everybody())
+        if self.people is not None:
+            return {name: first.get(name, float("inf")) for name in sharing(store)}
+        stand_ins = set(partners.values()) - first.keys()
+        names = (info.id for info in store.everybody() if info.id not in stand_ins)
         return {name: first.get(name, float("inf")) for name in names}
 
     def _line(self, lines: TextIO | None, arm: Arm, task: Task, query: Query, answer: Answer) -> None:
