@@ -10,7 +10,7 @@ from idiolect.errors import NotFound, RecordTooLarge
 from idiolect.store.chunks import TAIL
 from idiolect.store.index import CHUNK
 from idiolect.store.view import StoredUser
-from idiolect.types import Artifact, Record
+from idiolect.types import EVERYONE, Artifact, Record
 
 
 def fill(store, user, n, start=0, **kwargs):
@@ -282,3 +282,10 @@ def test_old_versions_of_an_artifact_go(tmp_path, monkeypatch):
     store.delete_artifacts("ana", [other.id])
     assert store.artifacts("ana") == list(reversed(made[2:]))
     assert open_store(tmp_path).artifacts("ana") == list(reversed(made[2:]))
+
+
+def test_of_what_belongs_to_everyone_two_versions_are_kept(tmp_path):
+    store = open_store(tmp_path)
+    made = [Artifact.new(EVERYONE, "k", method="m", payload=b"%d" % i, record_ids=[], time=float(i)) for i in range(4)]
+    store.put_artifacts(made)
+    assert store.artifacts(EVERYONE) == [made[3], made[2]]

@@ -24,6 +24,8 @@ from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Record
 TRACES_KEPT = 1000
 VERSIONS_KEPT = 20
 """Artifacts of one method with the same settings; the oldest beyond that go."""
+VERSIONS_OF_EVERYONE = 2
+"""The same for what was learnt from many people: it is large, and everybody's requests read it."""
 BATCH = 2000
 _REMEMBERED = 4096  # users whose opened facts and artifacts are held
 
@@ -369,7 +371,7 @@ class Store:
     def put_artifacts(self, artifacts: Iterable[Artifact]) -> int:
         """Keep artifacts; one that is there already changes nothing. Returns how many were new.
 
-        Of one method with the same settings the newest 20 are kept.
+        Of one method with the same settings the newest 20 are kept, of what belongs to everyone the newest 2.
         """
         added = 0
         for artifact in artifacts:
@@ -385,7 +387,8 @@ class Store:
             return False
         sort = (artifact.kind, artifact.method, artifact.settings)
         alike = [n for n, old in there if (old.kind, old.method, old.settings) == sort]
-        own.delete(Plane.ARTIFACT, alike[: max(0, len(alike) + 1 - VERSIONS_KEPT)])
+        most = VERSIONS_OF_EVERYONE if artifact.user_id == EVERYONE else VERSIONS_KEPT
+        own.delete(Plane.ARTIFACT, alike[: max(0, len(alike) + 1 - most)])
         own.put(Plane.ARTIFACT, [(row.artifacts, cells.dump_artifact(artifact))])
         tx.put_user(replace(row, version=row.version + 1, artifacts=row.artifacts + 1))
         return True
