@@ -201,6 +201,7 @@ def make_method(spec: str | Mapping[str, Any]) -> tuple[str, Method]:
     return name, build(methods.get(name), settings)
 
 
+@functools.lru_cache(maxsize=256)
 def make_folded(text: str) -> tuple[tuple[str, Method], ...]:
     """Make the methods of ``A+B``, each ``NAME`` or ``NAME:setting=value:setting=value``; ``none`` makes none."""
     if text == "none":
