@@ -54,6 +54,9 @@ def _document(entry: Entry[Method]) -> dict[str, Any]:
         "paper": entry.info["paper"],
         "needs": list(entry.info["needs"]),
         "fits": hasattr(cls, "fit"),
+        "fit_needs": list(entry.info["fit_needs"]),
+        "together": entry.info["together"],
+        "peers": entry.info["peers"],
         "observes": hasattr(cls, "observe"),
         "module": cls.__module__,
         "settings": [asdict(field) for field in fields(cls)],
@@ -67,6 +70,10 @@ def _show(document: dict[str, Any]) -> None:
     learns = [text for name, text in (("fits", "offline"), ("observes", "from every answer")) if document[name]]
     out.print(f"\nlevel {document['level']}   paper {document['paper']}   needs {needs}")
     out.print(f"learns {' and '.join(learns) or 'nothing'}")
+    if document["together"]:
+        out.print(f"learns from all who share at once: idiolect fit {document['name']} --all")
+    if document["peers"]:
+        out.print("reads what other people share, as far as the operator allows")
     rows = table("setting", "type", "default", "meaning")
     for setting in document["settings"]:
         rows.add_row(setting["name"], setting["type"], repr(setting["default"]), setting["about"])

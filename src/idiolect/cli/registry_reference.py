@@ -53,11 +53,15 @@ def task_reference() -> str:
 def _methods() -> Iterator[str]:
     own = [entry for entry in registry.methods if str(entry.make.__module__).startswith("idiolect.")]
     yield "## Methods\n"
-    yield "| method | level | source | needs | learns offline | learns from turns | what it does |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "A method that reads others reads those who share, as far as the operator allows ([consent](server.md#consent));"
+    yield "one that learns together is fitted once over all who share: `idiolect fit NAME --all`.\n"
+    yield "| method | level | source | needs | learns offline | learns from turns | reads others | what it does |"
+    yield "|---|---|---|---|---|---|---|---|"
     for entry in own:
         needs = ", ".join(entry.info["needs"]) or "messages"
-        marks = ["yes" if hasattr(entry.make, name) else "" for name in ("fit", "observe")]
+        fits = "" if not hasattr(entry.make, "fit") else "together" if entry.info["together"] else "yes"
+        fits += f" (needs {', '.join(entry.info['fit_needs'])})" if entry.info["fit_needs"] else ""
+        marks = [fits, "yes" if hasattr(entry.make, "observe") else "", "yes" if entry.info["peers"] else ""]
         row = [
             f"[`{entry.name}`](#{entry.name})",
             entry.info["level"],
