@@ -54,7 +54,8 @@ def _methods() -> Iterator[str]:
     own = [entry for entry in registry.methods if str(entry.make.__module__).startswith("idiolect.")]
     yield "## Methods\n"
     yield "A method that reads others reads those who share, as far as the operator allows"
-    yield "([consent](server.md#consent)); one that learns together is fitted once over all who share: `idiolect fit NAME --all`.\n"
+    yield "([consent](server.md#consent)); one that learns together is fitted once over all who share:"
+    yield "`idiolect fit NAME --all`.\n"
     yield "| method | level | source | needs | learns offline | learns from turns | reads others | what it does |"
     yield "|---|---|---|---|---|---|---|---|"
     for entry in own:
