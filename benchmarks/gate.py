@@ -35,8 +35,8 @@ def world(rng: np.random.Generator, spread: float) -> dict[str, float]:
     harmed = [pick >= 0 and gains[pick] < 0 for pick, gains in zip(gate, true, strict=True)]
     return {
         "gate": worth(gate), "best single method": max(0.0, float(true.mean(axis=0).max())),
-        "own mean alone": worth(own), "truth": float(np.maximum(true, 0).max(axis=1).mean()), "covered": float(np.mean(covered)),
-        "served to their harm": float(np.mean(harmed)),
+        "own mean alone": worth(own), "truth": float(np.maximum(true, 0).max(axis=1).mean()),
+        "covered": float(np.mean(covered)), "served to their harm": float(np.mean(harmed)),
     }  # fmt: skip
 
 
