@@ -34,7 +34,7 @@ LEARNING = (
     "rewriting:k=4:replays=1:edits=1:steps=1:samples=2",
 )  # fmt: skip
 INSIDE = (
-    "context_steering:infer=false:strength=0.5", "context_steering:infer=false:strength=2",
+    *(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (0.5, 2)),
     "style_vector:newest=6:tokens=16", "fints:newest=6:tokens=16", "soft_prompt:replays=2:steps=60",
 )  # fmt: skip
 CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (1, 4))

@@ -36,6 +36,14 @@ def test_it_needs_enough_queries_of_the_same_kind():
     assert calibrated(queries(12), [Answer("", None)] * 12) == [Answer("", None)] * 12
 
 
+def test_forbidden_options_are_never_chosen_and_do_not_move_the_others():
+    rows = np.array([[0.0, -1.0]] * 10 + [[-np.inf, -3.0], [-np.inf, -np.inf]])
+    found = [answer.calibrated for answer in calibrated(queries(12), answers(rows))]
+    assert found[10] == "b"
+    plain = calibrated(queries(10), answers(rows[:10]))
+    assert found[:10] == [answer.calibrated for answer in plain]
+
+
 def test_a_model_that_always_says_red_still_shows_what_the_prompt_changed():
     def stubborn(call, option):
         return copied(call, option) * 0.01 + (100.0 if option == COLOURS[0] else 0.0)

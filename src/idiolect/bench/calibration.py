@@ -30,8 +30,11 @@ def calibrated(queries: Sequence[Query], answers: Sequence[Answer]) -> list[Answ
         if len(found) < LEAST:
             continue
         scores = np.array([answers[place].scores for place in found])  # [queries, options]
-        scores -= np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        best = (scores - scores.mean(axis=0)).argmax(axis=1)
+        likely = scores.max(axis=1) > -np.inf  # a mixture's mask may forbid options, all of them even
+        scores[likely] -= np.logaddexp.reduce(scores[likely], axis=1, keepdims=True)
+        given = np.isfinite(scores)
+        means = np.where(given, scores, 0.0).sum(axis=0) / np.maximum(1, given.sum(axis=0))
+        best = (scores - means).argmax(axis=1)
         for place, index in zip(found, best, strict=True):
             out[place] = replace(answers[place], calibrated=options[int(index)])
     return out
