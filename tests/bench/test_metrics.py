@@ -92,3 +92,10 @@ def test_texts():
     assert metrics.TOKEN_F1.score(query, Answer("A cat sat!", "")) == 1
     assert metrics.STYLE.score(query, Answer("", None)) == 1
     assert metrics.STYLE.score(ask("x"), Answer("x", "x")) is None
+
+
+def test_the_golds_probability_where_options_are_forbidden():
+    score = metrics.gold_probability("sum").score
+    query = ask("a", ("a", "b"))
+    assert score(query, Answer("a", "a", (0.0, -math.inf))) == 1.0
+    assert score(query, Answer("a", "a", (-math.inf, -math.inf))) == 0.0

@@ -143,6 +143,8 @@ def gold_probability(normalize: str) -> Metric:
         scores = np.asarray(answer.scores, np.float64)
         if normalize == "byte":
             scores = scores * np.mean([len(option.encode("utf-8", "replace")) for option in query.options])
+        if scores.max() == -np.inf:  # a mixture may forbid every option
+            return 0.0
         weights = np.exp(scores - scores.max())
         return float(weights[query.options.index(query.gold)] / weights.sum())
 
