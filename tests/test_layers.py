@@ -11,8 +11,8 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
-    {"equality"}, {"types", "peers", "inside"}, {"errors"}, {"registry"}, {"config", "models"}, {"text", "measure"},
-    {"store", "sources", "training", "decoding"}, {"backends"},
+    {"equality"}, {"types", "peers", "inside"}, {"errors"}, {"registry", "worker"}, {"config", "models"},
+    {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip

@@ -67,6 +67,10 @@ class UnsupportedCall(IdiolectError):
         self.method, self.backend, self.need = method, backend, need
 
 
+class Stopped(IdiolectError):
+    """Long work was told to end before it was done; what it kept so far stays."""
+
+
 class InputError(IdiolectError):
     """What a person or client handed in cannot be used."""
 

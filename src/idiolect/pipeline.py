@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import secrets
 import threading
 import time
@@ -17,7 +16,7 @@ import numpy as np
 
 from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
-from idiolect.errors import ConfigError, NotFound, UnsupportedCall
+from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
 from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.keys import MasterKey
@@ -45,6 +44,7 @@ from idiolect.types import (
     Turn,
     Used,
 )
+from idiolect.worker import Worker
 
 log = logging.getLogger("idiolect")
 
@@ -85,63 +85,6 @@ class Influence:
     effect: float
 
 
-class Worker:
-    """One background thread for what may happen after an answer; ``drain`` waits until nothing is left."""
-
-    def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._hurried = threading.Event()
-        self.failures: Counter[str] = Counter()
-
-    def submit(self, job: Callable[[], object]) -> None:
-        """Run ``job`` later; an error it raises is counted and logged without user text."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="idiolect-worker", daemon=True)
-                self._thread.start()
-        self._jobs.put(job)
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except Exception as error:  # noqa: BLE001 - one failed job must not end the thread; it is counted and told
-                self.failures[type(error).__name__] += 1
-                log.error("background job failed: %s", type(error).__name__)
-
-    def pause(self, seconds: float) -> None:
-        """Wait, inside a job, for more to come; not where somebody is waiting for the jobs to end."""
-        self._hurried.wait(seconds)
-
-    def drain(self) -> None:
-        """Wait for all jobs submitted so far; those that come in the meantime are not waited for."""
-        done = threading.Event()
-        with self._lock:
-            if self._thread is None:
-                return
-            self._hurried.set()
-            self._jobs.put(done.set)
-        done.wait()
-        self._hurried.clear()
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait, about."""
-        return self._jobs.qsize()
-
-    def close(self) -> None:
-        """Finish what is submitted and stop."""
-        with self._lock:
-            if self._thread is not None:
-                self._hurried.set()
-                self._jobs.put(None)
-                self._thread.join()
-                self._thread = None
-                self._hurried.clear()
-
-
 @dataclass
 class Idiolect:
     """The library's front door: a store, a backend and the default methods."""
@@ -157,6 +100,9 @@ class Idiolect:
     """Traces of finished answers on their way to the store."""
     helper: Backend | None = None
     """Another model that writes and judges for the one that answers."""
+    prover: Worker = field(default_factory=Worker)
+    """Measures, apart from the worker: nothing else waits for it."""
+    stopping: threading.Event = field(default_factory=threading.Event)
     proving: bool = False
     """Whether methods measure anew by themselves, in the background, once enough records have come."""
 
@@ -189,8 +135,10 @@ class Idiolect:
         return Idiolect(store, backend, settings, backend_name=settings.backend, helper=helper_of(settings))
 
     def close(self) -> None:
-        """Finish what is still to be learnt, then close model and store."""
+        """Finish what is still to be learnt, end measurements, then close model and store."""
+        self.stopping.set()
         self.worker.close()
+        self.prover.close()
         self.backend.close()
         if self.helper is not None:
             self.helper.close()
@@ -377,7 +325,18 @@ class Idiolect:
         able = self.proving and "logprobs" in self.backend.supports and isinstance(method, Proves)
         if able and isinstance(method, Proves) and method.due(view(self.store, user)):
             spec = {"name": name, **registry.settings_of(method)}
-            self.worker.submit(lambda: self.store.key(user) is None or self.prove(spec, [user]))
+            self.prover.submit(lambda: self._prove_again(spec, user))
+
+    def _prove_again(self, spec: MethodSpec, user: str) -> None:
+        """Measure one person in the background, unless several turns asked for it and it is done."""
+        self._go_on()
+        method = registry.make_method(spec)[1]
+        if self.store.key(user) is not None and isinstance(method, Proves) and method.due(view(self.store, user)):
+            self.prove(spec, [user])
+
+    def _go_on(self) -> None:
+        if self.stopping.is_set():
+            raise Stopped("the house is being closed")
 
     def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Run a method's offline learning for some users; return how many artifacts were new.
@@ -405,7 +364,7 @@ class Idiolect:
         """Let a method measure what serves some users; return how many artifacts were new.
 
         Raises :class:`ConfigError` where it measures nothing, :class:`UnsupportedCall` where the backend gives no log
-        probabilities.
+        probabilities, :class:`Stopped` where the house is closed meanwhile.
         """
         name, method = registry.make_method(spec)
         if not isinstance(method, Proves):
@@ -413,8 +372,8 @@ class Idiolect:
         if "logprobs" not in self.backend.supports:
             able = [e.name for e in registry.backends if "logprobs" in e.info["supports"]]
             raise UnsupportedCall(f"measuring for {name}", self.backend_name, "logprobs", able)
-        people = [view(self.store, user) for user in users]
-        return self._keep(method.prove(people, self.context(progress=progress)))
+        people, ctx = [view(self.store, user) for user in users], self.context(progress=progress)
+        return self._keep(method.prove(people, replace(ctx, check=self._go_on)))
 
     def _fit_together(
         self, name: str, method: Fits, users: Sequence[str], progress: Callable[[int, int], None] | None

@@ -467,6 +467,8 @@ class Context:
     """Budget of the personal part of a prompt."""
     template: Template | None = None
     """Where methods learn for one kind of question: what it looks like."""
+    check: Callable[[], None] | None = None
+    """Called between the steps of long work; raises :class:`idiolect.errors.Stopped` where it is to end."""
 
 
 class Method(Protocol):

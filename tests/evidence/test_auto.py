@@ -137,8 +137,28 @@ def test_the_server_measures_by_itself_what_a_command_does_not(house):
     assert verdict_of(house.store.artifacts("ana"), "ana") is None
     house.proving = True
     house.observe(turn, "ana", house.methods([GATE]))
-    house.worker.drain()
+    house.prover.drain()
     assert verdict_of(house.store.artifacts("ana"), "ana") is not None
+
+
+def test_closing_ends_a_measurement_and_what_waits_for_none(house):
+    add(house, "ana", ["blue"] * 30, shares=False)
+    asked = []
+
+    def score(call, text):
+        asked.append(text)
+        house.stopping.set()
+        return -1.0
+
+    house.backend._scores = score
+    house.proving = True
+    turn = Turn(({"role": "user", "content": "hello"},), "hi", house.clock())
+    house.observe(turn, "ana", house.methods([GATE]))
+    house.prover.drain()
+    assert len(asked) == 4  # one step of the first of three rows
+    assert verdict_of(house.store.artifacts("ana"), "ana") is None
+    assert house.prover.failures == {}
+    house.close()
 
 
 def test_a_candidate_that_the_backend_cannot_serve_is_left_out_and_named(house):

@@ -14,6 +14,8 @@ from idiolect.types import Call, Context, Sampling
 
 Doubles = npt.NDArray[np.float64]
 TEXT_TOKENS = 60
+_STEP = 4
+"""So many questions are scored between two looks at whether to go on."""
 
 
 def served(ctx: Context, pairs: Sequence[tuple[Call, Replay]], measure: str) -> list[float]:
@@ -23,6 +25,15 @@ def served(ctx: Context, pairs: Sequence[tuple[Call, Replay]], measure: str) -> 
     and of the given one's probability, both in [0, 1]. Text: minus the bits per byte of what was written, or with
     ``measure = "text"`` the ROUGE-L of what the model writes.
     """
+    out: list[float] = []
+    for start in range(0, len(pairs), _STEP):
+        if ctx.check is not None:
+            ctx.check()
+        out += _served(ctx, pairs[start : start + _STEP], measure)
+    return out
+
+
+def _served(ctx: Context, pairs: Sequence[tuple[Call, Replay]], measure: str) -> list[float]:
     texts = [n for n, (_, asked) in enumerate(pairs) if not asked.options]
     chosen = [n for n, (_, asked) in enumerate(pairs) if asked.options]
     out = np.zeros(len(pairs))
