@@ -10,7 +10,7 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
 from idiolect.pipeline import Idiolect
-from idiolect.types import Block, Call, Choose, Item, Used
+from idiolect.types import Block, Call, Choose, Item, Turn, Used
 
 
 @pytest.fixture
@@ -144,3 +144,12 @@ def test_what_shaped_the_drafts_that_are_chosen_among_is_traced(app, monkeypatch
     answer = app.ask("what was cold?", "ana", methods=["drafts"])
     newest = max(app.store.all_records("ana"), key=lambda record: record.time)
     assert [(used["id"], used["text"]) for used in app.trace(answer.trace_id)["used"]] == [(newest.id, newest.output)]
+
+
+def test_a_method_that_the_backend_cannot_fit_is_not_fitted_after_a_turn(app):
+    app.ask("what was cold?", "ana", methods=["retrieval"])
+    turn = Turn(({"role": "user", "content": "hello"},), "hi", app.clock())
+    app.observe(turn, "ana", app.methods(["style_vector"]))  # needs hidden states, which the toy has not
+    assert app.store.artifacts("ana") == []
+    with pytest.raises(UnsupportedCall, match="inside"):
+        app.fit("style_vector", ["ana"])

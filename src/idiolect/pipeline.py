@@ -312,9 +312,10 @@ class Idiolect:
         return moment
 
     def _refresh(self, name: str, method: Method, user: str) -> None:
-        """Fit a method again for a user where it says that what it learnt is stale."""
-        stale = getattr(method, "stale", None)
-        if stale is None or not isinstance(method, Fits) or registry.methods.get(name).info["together"]:
+        """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it."""
+        stale, info = getattr(method, "stale", None), registry.methods.get(name).info
+        able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
+        if stale is None or not isinstance(method, Fits) or not able:
             return
         seen = view(self.store, user)
         if stale(seen):
@@ -322,7 +323,7 @@ class Idiolect:
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
-        able = self.proving and "logprobs" in self.backend.supports and isinstance(method, Proves)
+        able = self.proving and "logprobs" in self.backend.supports
         if able and isinstance(method, Proves) and method.due(view(self.store, user)):
             spec = {"name": name, **registry.settings_of(method)}
             self.prover.submit(lambda: self._prove_again(spec, user))
