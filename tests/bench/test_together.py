@@ -10,6 +10,7 @@ from bench.colours import Colours, bench, dataset, row
 from idiolect import registry
 from idiolect.backends.toy import ScriptedBackend
 from idiolect.bench.cache import Cache, CachedBackend
+from idiolect.errors import UnsupportedCall
 from idiolect.types import EVERYONE, Artifact, Block, Item, Used
 
 SEEN: list[dict[str, float]] = []
@@ -85,3 +86,10 @@ def test_the_helper_is_named_and_its_calls_count(census):
     document = made.run("colours", Colours(), dataset())
     assert document["helper"] == "scripted"
     assert row(document, "plan")["model_calls"] == 2 * row(document, "none")["model_calls"]
+
+
+def test_what_the_backend_cannot_let_a_method_learn_is_refused_before_anything_is_asked():
+    model = ScriptedBackend(scores=lambda call, option: 0.0, supports=frozenset({"logprobs"}))
+    with pytest.raises(UnsupportedCall, match="inside"):
+        bench("style_vector", backend=model).run("colours", Colours(), dataset())
+    assert model.calls == []

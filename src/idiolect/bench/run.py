@@ -85,6 +85,7 @@ class Bench:
         ``store`` holds the histories already; without one they are put into a store of their own, and thrown away.
         """
         check(name, dataset)
+        self._check_arms()
         queries = draw(dataset.queries, self.options.limit, self.options.seed)
         partners = pair(dataset, queries, self.options.seed)
         with _store(self.embedder) if store is None else nullcontext(store) as opened:
@@ -128,6 +129,14 @@ class Bench:
                 for row in cold
             ],
         }
+
+    def _check_arms(self) -> None:
+        """Refuse before anything is asked what the backend cannot let a method learn."""
+        for arm in self.arms:
+            for name, _ in arm.methods():
+                for need in sorted({*registry.methods.get(name).info["fit_needs"]} - self.model.supports):
+                    able = [entry.name for entry in registry.backends if need in entry.info["supports"]]
+                    raise UnsupportedCall(name, str(self.backend["name"]), need, able)
 
     def _needed(self, dataset: Dataset, queries: Sequence[Query], partners: Mapping[str, str]) -> list[str]:
         """Return whom the store must hold: who is asked for, their partners, and others to learn from."""

@@ -32,6 +32,7 @@ bench = group(
 )
 
 METHODS = "retrieval,profile,default"
+OWN_METHODS = "retrieval,profile,memory,author,default"
 
 MethodNames = Annotated[
     str,
@@ -149,11 +150,9 @@ def run(
 @bench.command("own", epilog=epilog("idiolect bench own --hold-out 5 --out own.json"))
 def own(
     method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES", help="Methods as for 'bench run'; all that are installed, and 'default', if left out."
-        ),
-    ] = None,
+        str,
+        typer.Option(metavar="NAMES", help="Methods as for 'bench run'."),
+    ] = OWN_METHODS,
     hold_out: Annotated[int, typer.Option(min=1, help="So many of each person's latest records are asked for.")] = 5,
     least: Annotated[int, typer.Option(min=2, help="People with fewer records are left out.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at so many people at most.")] = None,
@@ -171,11 +170,9 @@ def own(
 
     Results hold neither text nor user ids. Another person's records do enter a prompt: that is the control 'other'.
     """
-    from idiolect import registry
     from idiolect.bench.own import NAME, Own
     from idiolect.pipeline import open_store
 
-    method = method or ",".join([*registry.methods.names(), "default"])
     settings = _settings(backend, set_)
     options = _options(settings, None, seed, tokens, cold_start, score)
     store = open_store(settings, passphrase)
