@@ -39,12 +39,13 @@ INSIDE = (
 )  # fmt: skip
 CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (1, 4))
 AUTO = ("auto:hold_out=6",)
+AUTO_FEW = "auto:hold_out=4:candidates=retrieval|profile"
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
-    "lamp-2m": ("lamp-2m", 100, (*PLAIN, *WRITING[:2], "difference", *LEARNING[:2], LEARNING[4], *AUTO), PYTORCH),
+    "lamp-2m": ("lamp-2m", 40, (*PLAIN, *WRITING[:2], "difference", *LEARNING[:2], LEARNING[4], *AUTO), PYTORCH),
     "lamp-2m.small": ("lamp-2m", 16, ("retrieval", *WRITING, *LEARNING[2:], *INSIDE), PYTORCH),
-    "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", "auto:hold_out=4"), QWEN),
+    "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", AUTO_FEW), QWEN),
     "lamp-7": ("lamp-7", 30, (*PLAIN, *WRITING[:4], *INSIDE, *AUTO), PYTORCH),
     "lamp-1-title": ("lamp-1-title", 250, ("retrieval", *CONTRAST[:1]), PYTORCH),
     "locomo": ("locomo", 20, (*PLAIN[:6], *WRITING[:2], *AUTO), ()),

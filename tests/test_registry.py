@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from idiolect.errors import ConfigError, UnknownName
-from idiolect.registry import Registry, build, make_method, method, methods, settings_of
+from idiolect.registry import Registry, build, make_folded, make_method, method, methods, read_settings, settings_of
 
 
 def test_only_frozen_dataclasses_are_methods():
@@ -42,3 +42,10 @@ def test_settings_come_back_as_given_and_are_checked():
     assert build(methods.get("retrieval"), settings_of(made)) == made
     with pytest.raises(ConfigError, match="needs a 'name' key"):
         make_method({"k": 7})
+
+
+def test_a_list_is_written_with_bars():
+    name, table = read_settings("auto:candidates=retrieval|profile:hold_out=4")
+    assert (name, table) == ("auto", {"candidates": ["retrieval", "profile"], "hold_out": 4})
+    ((_, made),) = make_folded("context_steering:grid=0|1.5")
+    assert made.grid == (0.0, 1.5)

@@ -226,7 +226,9 @@ def read_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def value_of(text: str) -> Any:
-    """Read a setting from the command line: JSON where it is JSON, else text."""
+    """Read a setting from the command line: JSON where it is JSON, ``a|b`` as a list, else text."""
+    if "|" in text:
+        return [value_of(part) for part in text.split("|")]
     try:
         return json.loads(text)
     except json.JSONDecodeError:
