@@ -93,7 +93,7 @@ def test_only_own_latest_records_are_asked_and_only_earlier_ones_seen(house):
 def test_a_person_with_few_records_is_served_as_people_in_general_are(house):
     for n in range(6):
         add(house, f"u{n}", ["blue"] * 30)
-    add(house, "new", ["red"] * 3)
+    add(house, "new", ["red"] * 2)
     house.prove(GATE, [*(f"u{n}" for n in range(6)), "new"])
     assert verdict_of(house.store.artifacts("new"), "new") is None
     assert served(house, "new") == CANDIDATES[1]
@@ -101,6 +101,18 @@ def test_a_person_with_few_records_is_served_as_people_in_general_are(house):
     assert told["rests_on"] == "people who share"
     _, population = population_of(house.store.artifacts(EVERYONE))
     assert population.prior.people == 6
+
+
+def test_people_with_few_records_add_up_to_what_is_known_of_all(house):
+    for n in range(8):
+        add(house, f"u{n}", ["blue"] * 6)  # two of six are asked again
+    add(house, "alone", ["blue"] * 6, shares=False)
+    everybody = [*(f"u{n}" for n in range(8)), "alone"]
+    house.prove(GATE, everybody)
+    assert served(house, "u0") == CANDIDATES[1]
+    assert verdict_of(house.store.artifacts("u0"), "u0")[1].others == 8
+    assert verdict_of(house.store.artifacts("alone"), "alone") is None  # too few to be judged by, and does not share
+    assert served(house, "alone") == CANDIDATES[1]
 
 
 def test_others_count_only_where_enough_share_and_go_when_one_withdraws(house):

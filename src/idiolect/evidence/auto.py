@@ -63,7 +63,7 @@ class Auto:
     hold_out: int = 8
     """So many of a person's latest records are asked again, never more than a third."""
     least: int = 4
-    """With fewer of them a person is not measured but served as people in general are."""
+    """With fewer of them a person is judged only together with people who share."""
     refresh: int = 30
     """Measure again once so many records have come since."""
     caution: float = 0.25
@@ -157,7 +157,7 @@ class Auto:
             found = self._kept(user, ctx) or self._try(user, ctx)
             if found is not None:
                 tried.append(found)
-                if found.fresh:
+                if found.fresh and len(found.record_ids) >= self.least:
                     yield self._judge(found, before[1] if before is not None else None, ctx)
             if ctx.progress is not None:
                 ctx.progress(done, len(people))
@@ -178,9 +178,10 @@ class Auto:
         return _Tried(user, found, artifact.record_ids, artifact.time, seconds, fresh=False)
 
     def _try(self, user: User, ctx: Context) -> _Tried | None:
-        """Score every candidate on a person's latest records; ``None`` for too few."""
+        """Score every candidate on a person's latest records; ``None`` for too few to say anything, or to add to."""
         earlier, replays = latest(user, ctx.template, self.hold_out)
-        if len(replays) < self.least:
+        shares = ctx.peers is not None and ctx.peers.shares(user)
+        if len(replays) < (1 if shares else self.least):
             return None
         kind = "likelihood" if ctx.template is None else ctx.template.measure
         base = served(ctx, [(one.call, one) for one in replays], kind)
