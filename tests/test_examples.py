@@ -36,6 +36,12 @@ def test_library():
     assert "because of memory: I eat steak every day, rare, with pepper." in out
 
 
+def test_which_method():
+    out = run("which_method.py")
+    assert "ana is served by" in out
+    assert "retrieval: +" in out
+
+
 def test_openai_client():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
