@@ -33,21 +33,20 @@ LEARNING = (
     "facets:replays=2:candidates=8", "hydra:replays=2:candidates=8", "selector:replays=2",
     "rewriting:k=4:replays=1:edits=1:steps=1:samples=2",
 )  # fmt: skip
-INSIDE = (
-    *(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (0.5, 2)),
-    "style_vector:newest=6:tokens=16", "fints:newest=6:tokens=16", "soft_prompt:replays=2:steps=60",
-)  # fmt: skip
-CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (1, 4))
+STEERING = ("style_vector:newest=6:tokens=16", "fints:newest=6:tokens=16", "soft_prompt:replays=2:steps=60")
+MASKED = tuple(f"context_steering:infer=false:strength={strength}" for strength in (0.5, 2))
+"""With the plausibility mask: fit for choosing and writing, not for the likelihood of a given text."""
+CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (0.5, 1))
 AUTO = ("auto:hold_out=6",)
 AUTO_FEW = "auto:hold_out=4:candidates=retrieval|profile"
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
     "lamp-2m": ("lamp-2m", 40, (*PLAIN, *WRITING[:2], "difference", *LEARNING[:2], LEARNING[4], *AUTO), PYTORCH),
-    "lamp-2m.small": ("lamp-2m", 16, ("retrieval", *WRITING, *LEARNING[2:], *INSIDE), PYTORCH),
+    "lamp-2m.small": ("lamp-2m", 16, ("retrieval", *WRITING, *LEARNING[2:], *MASKED, *STEERING), PYTORCH),
     "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", AUTO_FEW), QWEN),
-    "lamp-7": ("lamp-7", 30, (*PLAIN, *WRITING[:4], *INSIDE, *AUTO), PYTORCH),
-    "lamp-1-title": ("lamp-1-title", 250, ("retrieval", *CONTRAST[:1]), PYTORCH),
+    "lamp-7": ("lamp-7", 30, ("retrieval", "author", CONTRAST[0], *STEERING[:2], *AUTO), PYTORCH),
+    "lamp-1-title": ("lamp-1-title", 250, ("retrieval", CONTRAST[1]), PYTORCH),
     "locomo": ("locomo", 20, (*PLAIN[:6], *WRITING[:2], *AUTO), ()),
     "lamp-4": ("lamp-4", 12, (*PLAIN, *WRITING[:2], "rerank", *AUTO), ()),
 }  # fmt: skip

@@ -140,7 +140,12 @@ def run(
             bars(f"{name}: loading", 0, 1)
             document = made.run(name, task, task.load(data), lines)
             documents.append(
-                {**document, "command": _command(_run_words(given, options), method, options, backend, set_)}
+                {
+                    **document,
+                    "command": _command(
+                        [*_helper(settings), *_run_words(given, options)], method, options, backend, set_
+                    ),
+                }
             )
             _finish(documents, out, json)
     if json:
@@ -183,7 +188,7 @@ def own(
             dataset = task.held_out(store, (info.id for info in store.everybody()), limit, seed)
             made.people = lambda user: "" if (key := store.key(user)) is None else key.mac("bench").hex()[:12]
             document = made.run(NAME, task, dataset, lines, store)
-            words = ["idiolect", "bench", "own", "--hold-out", str(hold_out), "--least", str(least)]
+            words = [*_helper(settings), "idiolect", "bench", "own", "--hold-out", str(hold_out), "--least", str(least)]
             words += [] if limit is None else ["--limit", str(limit)]
             documents = [{**document, "command": _command(words, method, options, backend, set_)}]
             _finish(documents, out, json)
@@ -333,6 +338,10 @@ def _lines(out: Path | None) -> Iterator[TextIO | None]:
     with part.open("w", encoding="utf-8") as file:
         yield file
     part.replace(out.with_suffix(".jsonl"))
+
+
+def _helper(settings: Settings) -> list[str]:
+    return [f"IDIOLECT_HELPER={settings.helper}"] if settings.helper else []
 
 
 def _run_words(task: str, options: Options) -> list[str]:
