@@ -56,8 +56,8 @@ def _run_table(name: str, document: Document) -> str:
 
 
 def _label(row: Row) -> str:
-    name = f"`{row.method}`" if row.kind == "method" else row.method
-    return name if row.kind == "method" else f"{name} ({row.kind})"
+    name = row.method.replace("|", "\\|")
+    return f"`{name}`" if row.kind == "method" else f"{name} ({row.kind})"
 
 
 def _gain(document: Document, row: Row) -> str:
