@@ -39,14 +39,21 @@ MASKED = tuple(f"context_steering:infer=false:strength={strength}" for strength 
 CONTRAST = tuple(f"context_steering:infer=false:plausibility=0:strength={strength}" for strength in (0.5, 1))
 AUTO = ("auto:hold_out=6",)
 AUTO_FEW = "auto:hold_out=4:candidates=retrieval|profile"
+GATE = ("retrieval", "profile", "auto:hold_out=3:candidates=retrieval|profile")
+GATED = (
+    "md-agreement", "u-safebench", "opinionqa", "popquorn", "tallrec", "ukpconvarg", "lamp-3", "studemo", "prefeval",
+    "bbq",
+)  # fmt: skip
+"""Tasks in which retrieval helps nobody much or does harm: the gate has to leave people alone."""
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
     "lamp-2m": ("lamp-2m", 40, (*PLAIN, *WRITING[:2], "difference", *LEARNING[:2], LEARNING[4], *AUTO), PYTORCH),
     "lamp-2m.small": ("lamp-2m", 16, ("retrieval", *WRITING, *LEARNING[2:], *MASKED, *STEERING), PYTORCH),
     "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", AUTO_FEW), QWEN),
-    "lamp-7": ("lamp-7", 30, ("retrieval", "author", CONTRAST[0], *STEERING[:2], *AUTO), PYTORCH),
+    "lamp-7": ("lamp-7", 10, ("retrieval", "author", CONTRAST[0], *STEERING[:2], *AUTO), PYTORCH),
     "lamp-1-title": ("lamp-1-title", 250, ("retrieval", CONTRAST[1]), PYTORCH),
+    **{f"{task}.gate": (task, 40, GATE, PYTORCH) for task in GATED},
     "locomo": ("locomo", 20, (*PLAIN[:6], *WRITING[:2], *AUTO), ()),
     "lamp-4": ("lamp-4", 12, (*PLAIN, *WRITING[:2], "rerank", *AUTO), ()),
 }  # fmt: skip
