@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -100,10 +101,16 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def process(*args: str, code: str = "from idiolect.cli import main; main()") -> subprocess.Popen[str]:
-    """Start the command line as a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(SRC)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", code, *args], text=True, env=env, stdout=pipe, stderr=pipe)
+    """Start the command line as a process of its own, which Ctrl-C reaches even where tests run in the background."""
+    env, pipe = {**os.environ, "PYTHONPATH": str(SRC)}, subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args], text=True, env=env, stdout=pipe, stderr=pipe, preexec_fn=_heed_interrupts
+    )
+
+
+def _heed_interrupts() -> None:
+    """Undo what a shell does to commands that it starts in the background: they ignore SIGINT, and so would a child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 RECORDS: list[dict[str, Any]] = [
