@@ -351,7 +351,7 @@ class Idiolect:
         info = registry.methods.get(name).info
         for need in sorted({*info["fit_needs"]} - self.backend.supports):
             able = [e.name for e in registry.backends if need in e.info["supports"]]
-            raise UnsupportedCall(f"fit {name}", self.backend_name, need, able)
+            raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
             return self._fit_together(name, method, users, progress)
         made = 0
