@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from idiolect.measure.rouge import rouge_l
-from idiolect.prompting.shared.replay import Replay
+from idiolect.prompting.shared.replay import Replay, log_probabilities, utilities
 from idiolect.types import Call, Context, Sampling
 
-Doubles = npt.NDArray[np.float64]
 TEXT_TOKENS = 60
 _STEP = 4
 """So many questions are scored between two looks at whether to go on."""
@@ -43,12 +41,9 @@ def _served(ctx: Context, pairs: Sequence[tuple[Call, Replay]], measure: str) ->
 
 
 def _choices(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[float]:
-    flat = [(_bare(call), option) for call, asked in pairs for option in asked.options]
-    scores = iter(ctx.model.logprobs([call for call, _ in flat], [option for _, option in flat]))
     out = []
-    for _, asked in pairs:
-        found = np.array([next(scores) for _ in asked.options], np.float64)
-        found -= np.logaddexp.reduce(found)
+    for (_, asked), scores in zip(pairs, log_probabilities(ctx, pairs), strict=True):
+        found = scores - np.logaddexp.reduce(scores)
         at = asked.options.index(asked.gold)
         out.append((_nearness(asked.options, int(found.argmax()), at) + float(np.exp(found[at]))) / 2)
     return out
@@ -65,15 +60,10 @@ def _nearness(options: Sequence[str], given: int, gold: int) -> float:
 
 
 def _likelihood(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[float]:
-    scores = ctx.model.logprobs([_bare(call) for call, _ in pairs], [asked.gold for _, asked in pairs])
-    return [s / np.log(2) / max(1, len(a.gold.encode())) for s, (_, a) in zip(scores, pairs, strict=True)]
+    return [nats / np.log(2) for nats in utilities(ctx, pairs)]
 
 
 def _written(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[float]:
     sampling = Sampling(temperature=0.0, max_tokens=TEXT_TOKENS, stop=("\n",))
     made = ctx.model.generate([replace(call, sampling=sampling) for call, _ in pairs])
     return [rouge_l(asked.gold, one.text) for one, (_, asked) in zip(made, pairs, strict=True)]
-
-
-def _bare(call: Call) -> Call:
-    return replace(call, sampling=Sampling())

@@ -12,6 +12,7 @@ from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import assemble
 from idiolect.prompting.shared.contrast import log_likelihoods, posterior, steered
 from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.learnt import newest
 from idiolect.prompting.shared.replay import Replay, latest
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Record, Used, User
@@ -69,8 +70,7 @@ class ContextSteering:
 
     def current(self, user: User, base_model: str = "") -> Artifact | None:
         """Return the newest strength learnt with these settings, and by that model where one is named."""
-        mine = (a for a in user.artifacts if a.method == NAME and a.settings == self._learnt)
-        return next((a for a in mine if base_model in ("", a.base_model)), None)
+        return newest(user, NAME, self._learnt, base_model)
 
     @property
     def _learnt(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from idiolect.inside import Inside
 from idiolect.measure.rouge import rouge_l
 from idiolect.prompting.shared.effect import inside
 from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.learnt import newest
 from idiolect.prompting.shared.vectors import Pair, layer_of, norm_of, pack, pairs, states, steer, unpack
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Floats, Hit, Used, User
@@ -68,8 +69,7 @@ class Fints:
 
     def current(self, user: User, base_model: str = "") -> Artifact | None:
         """Return the newest vectors learnt with these settings, and inside that model where one is named."""
-        mine = (a for a in user.artifacts if a.method == NAME and a.settings == self._learnt)
-        return next((a for a in mine if base_model in ("", a.base_model)), None)
+        return newest(user, NAME, self._learnt, base_model)
 
     @property
     def _learnt(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from idiolect.inside import Inside
 from idiolect.prompting.assembly import assemble
 from idiolect.prompting.shared.effect import inside, token_personalization_effects
 from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.learnt import newest
 from idiolect.prompting.shared.vectors import Pair, layer_of, norm_of, pack, pairs, states, steer, unpack
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Floats, Used, User
@@ -58,8 +59,7 @@ class StyleVector:
 
     def current(self, user: User, base_model: str = "") -> Artifact | None:
         """Return the newest vector learnt with these settings, and inside that model where one is named."""
-        mine = (a for a in user.artifacts if a.method == NAME and a.settings == self._learnt)
-        return next((a for a in mine if base_model in ("", a.base_model)), None)
+        return newest(user, NAME, self._learnt, base_model)
 
     @property
     def _learnt(self) -> dict[str, Any]:

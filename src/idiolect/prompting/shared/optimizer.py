@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
 
 from idiolect.prompting.assembly import assemble
-from idiolect.prompting.shared.replay import Replay, utilities
+from idiolect.prompting.shared.replay import Replay, log_probabilities, utilities
 from idiolect.text.features import content_words
 from idiolect.text.rendering import defuse, render, shorten
-from idiolect.types import Artifact, Block, Call, Context, Hit, Item, Record, Sampling, Used, User
+from idiolect.types import Artifact, Block, Call, Context, Hit, Item, Record, Used, User
 
 Doubles = npt.NDArray[np.float64]
 
@@ -55,27 +55,23 @@ def tried(texts: Sequence[str], replays: Sequence[Replay], title: str, slot: str
     An empty text is the bare question. Raises :class:`idiolect.errors.UnsupportedCall` without log probabilities.
     """
     cells = [(written(r.call, text, title, slot, ctx), r) for text in texts for r in replays]
-    closed = [(call, r, option) for call, r in cells for option in r.options]
-    found = iter(_logprobs(ctx, [(call, option) for call, _, option in closed]))
+    closed = [(call, r) for call, r in cells if r.options]
+    found = iter(log_probabilities(ctx, closed))
     free = [(call, r) for call, r in cells if not r.options]
     utility = iter(utilities(ctx, free) if free else ())
     scores, answers = [], []
     for _, r in cells:
         if r.options:
-            answers.append(r.options[int(np.argmax([next(found) for _ in r.options]))])
+            answers.append(r.options[int(np.argmax(next(found)))])
             scores.append(float(answers[-1] == r.gold))
         else:
             answers.append("")
             scores.append(next(utility))
     n = len(replays)
     rows = tuple(tuple(answers[at * n : (at + 1) * n]) for at in range(len(texts)))
-    return Trial(np.array(scores, np.float64).reshape(len(texts), n), rows, len(closed) + len(free))
-
-
-def _logprobs(ctx: Context, asked: Sequence[tuple[Call, str]]) -> list[float]:
-    if not asked:
-        return []
-    return ctx.model.logprobs([replace(call, sampling=Sampling()) for call, _ in asked], [text for _, text in asked])
+    return Trial(
+        np.array(scores, np.float64).reshape(len(texts), n), rows, sum(len(r.options) for _, r in closed) + len(free)
+    )
 
 
 def describe(history: Sequence[Record], quoted: int = 3) -> tuple[str, tuple[str, ...]]:

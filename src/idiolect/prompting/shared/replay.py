@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from idiolect.text.rendering import shorten
 from idiolect.types import Call, Context, Record, Sampling, Template, User, text_of
 
+Doubles = npt.NDArray[np.float64]
 CHARS = 300
 """So much of a text is scored."""
 INPUT_CHARS = 1500
@@ -77,18 +79,21 @@ def latest(user: User, template: Template | None, n: int, kinds: Sequence[str] =
     return earlier, asked
 
 
+def log_probabilities(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[Doubles]:
+    """Return the log probabilities [nats] of each replay's options, or of the gold alone, in one batch."""
+    asked = [(replace(call, sampling=Sampling()), text) for call, one in pairs for text in one.options or (one.gold,)]
+    scores = iter(ctx.model.logprobs([call for call, _ in asked], [text for _, text in asked]) if asked else ())
+    return [np.array([next(scores) for _ in one.options or (one.gold,)], np.float64) for _, one in pairs]
+
+
 def utilities(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[float]:
     """Return how well each written call foresees what was given, in one batch.
 
     With options it is the gold's log probability [nats] among them, without it the gold's log probability per UTF-8
     byte [nats]; a backend without log probabilities raises :class:`UnsupportedCall`.
     """
-    bare = [replace(call, sampling=Sampling()) for call, _ in pairs]
-    asked = [(call, text) for call, (_, r) in zip(bare, pairs, strict=True) for text in (r.options or (r.gold,))]
-    scores = iter(ctx.model.logprobs([call for call, _ in asked], [text for _, text in asked]))
     out = []
-    for _, one in pairs:
-        found = np.array([next(scores) for _ in one.options or (one.gold,)], np.float64)
+    for (_, one), found in zip(pairs, log_probabilities(ctx, pairs), strict=True):
         if one.options:
             out.append(float(found[one.options.index(one.gold)] - np.logaddexp.reduce(found)))
         else:
