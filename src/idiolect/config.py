@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,12 @@ class Settings:
             self.paths.master_key or f"file:{Path(self.paths.keys or keys) / 'master.key'}",
         )
         return dataclasses.replace(self, paths=paths)
+
+
+def spec_of(specs: Sequence[MethodSpec], name: str) -> MethodSpec:
+    """Return a method with the settings that it stands with among ``specs``; with its defaults where it does not."""
+    named = ((spec if isinstance(spec, str) else spec.get("name"), spec) for spec in specs)
+    return next((spec for found, spec in named if found == name), name)
 
 
 def config_path() -> Path:

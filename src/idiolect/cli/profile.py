@@ -10,11 +10,10 @@ from idiolect.cli.options import Json, UserId
 from idiolect.cli.output import console, day, emit, moment, note, safe
 from idiolect.cli.root import CONTROL, command
 from idiolect.cli.session import need_user, opened_app
+from idiolect.config import spec_of
 from idiolect.errors import NotFound
 
 if TYPE_CHECKING:
-    from idiolect.config import MethodSpec
-    from idiolect.pipeline import Idiolect
     from idiolect.store.store import Store
     from idiolect.types import Artifact
 
@@ -30,7 +29,7 @@ def profile(
     with opened_app() as app:
         need_user(app.store, user)
         if refresh:
-            app.fit(_spec(app), [user])
+            app.fit(spec_of(app.settings.methods, "profile"), [user])
         found = [artifact for artifact in app.store.artifacts(user) if artifact.method == "profile"]
         if not found:
             raise NotFound(f"no profile of {user!r} has been written yet; write it: idiolect profile {user} --refresh")
@@ -40,14 +39,6 @@ def profile(
     else:
         for document in documents:
             _show(document)
-
-
-def _spec(app: Idiolect) -> MethodSpec:
-    """Return the profile method with the settings it is used with."""
-    for spec in app.settings.methods:
-        if spec == "profile" or (isinstance(spec, dict) and spec.get("name") == "profile"):
-            return spec
-    return "profile"
 
 
 def _document(store: Store, artifact: Artifact) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from idiolect.cli.options import BackendName, Json
 from idiolect.cli.output import console, emit, note, progress, safe, table
 from idiolect.cli.root import PROOF, command
 from idiolect.cli.session import need_user, opened_app
+from idiolect.config import spec_of
 from idiolect.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ def evidence(
 
     A killed --measure goes on where it stopped; who was measured and has few new records is not measured again.
     """
-    from idiolect.evidence.account import gate_of
-
     with opened_app(backend=backend) as app:
         chosen = _chosen(app, users, everybody)
-        spec = gate_of(app.settings.methods)
+        spec = spec_of(app.settings.methods, "auto")
         if measure:
             with _bar("measuring") as tell:
                 app.prove(spec, chosen, tell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from idiolect.config import MethodSpec
@@ -11,12 +10,6 @@ from idiolect.evidence.auto import Auto
 from idiolect.evidence.verdict import Verdict, verdict_of
 from idiolect.registry import make_method
 from idiolect.types import Artifact, User
-
-
-def gate_of(specs: Sequence[MethodSpec]) -> MethodSpec:
-    """Return the gate with the settings it is used with; its defaults where it is not used."""
-    named = ((spec if isinstance(spec, str) else spec.get("name"), spec) for spec in specs)
-    return next((spec for name, spec in named if name == "auto"), "auto")
 
 
 def account(spec: MethodSpec, user: User) -> dict[str, Any]:

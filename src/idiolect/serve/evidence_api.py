@@ -8,12 +8,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idiolect.errors import InputError, NotFound
-from idiolect.evidence.account import account, gate_of
+from idiolect.config import spec_of
+from idiolect.errors import InputError
+from idiolect.evidence.account import account
 from idiolect.serve import bodies
 from idiolect.serve.bodies import reply
 from idiolect.serve.state import State, state_of
-from idiolect.serve.users_api import user_in
+from idiolect.serve.users_api import check_known, user_in
 from idiolect.store.sharing import share, shares
 from idiolect.store.view import StoredUser
 
@@ -47,22 +48,17 @@ async def put_consent(request: Request) -> Response:
     return reply({"user": user, "shares": wanted, "artifacts_deleted": gone})
 
 
-def _known(state: State, user: str) -> None:
-    if state.idiolect.store.key(user) is None:
-        raise NotFound(f"no user {user!r}")
-
-
 def _account(state: State, user: str) -> dict[str, Any]:
-    _known(state, user)
-    return account(gate_of(state.idiolect.settings.methods), StoredUser(state.idiolect.store, user))
+    check_known(state, user)
+    return account(spec_of(state.idiolect.settings.methods, "auto"), StoredUser(state.idiolect.store, user))
 
 
 def _measure(state: State, user: str) -> dict[str, Any]:
-    _known(state, user)
-    state.idiolect.prove(gate_of(state.idiolect.settings.methods), [user])
+    check_known(state, user)
+    state.idiolect.prove(spec_of(state.idiolect.settings.methods, "auto"), [user])
     return _account(state, user)
 
 
 def _consent(state: State, user: str) -> dict[str, Any]:
-    _known(state, user)
+    check_known(state, user)
     return {"user": user, "shares": shares(state.idiolect.store, user)}

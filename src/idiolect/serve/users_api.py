@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idiolect.config import spec_of
 from idiolect.errors import InputError, NotFound
 from idiolect.memory.statements import key as statement_key
 from idiolect.prompting.profile import read_claims
@@ -36,6 +37,12 @@ def user_in(request: Request) -> str:
     user = segment(request, "user")
     request.scope["caller"].check(user)
     return check_user(user)
+
+
+def check_known(state: State, user: str) -> None:
+    """Raise :class:`NotFound` for somebody of whom there is nothing."""
+    if state.idiolect.store.key(user) is None:
+        raise NotFound(f"no user {user!r}")
 
 
 def segment(request: Request, name: str) -> str:
@@ -244,11 +251,8 @@ def _profile(state: State, user: str) -> dict[str, Any]:
 
 
 def _refresh(state: State, user: str) -> dict[str, Any]:
-    if state.idiolect.store.key(user) is None:
-        raise NotFound(f"no user {user!r}")
-    specs = state.idiolect.settings.methods
-    spec = next((s for s in specs if (s if isinstance(s, str) else s.get("name")) == "profile"), "profile")
-    state.idiolect.fit(spec, [user])
+    check_known(state, user)
+    state.idiolect.fit(spec_of(state.idiolect.settings.methods, "profile"), [user])
     return _profile(state, user)
 
 
@@ -274,8 +278,7 @@ async def memories(request: Request) -> Response:
 
 
 def _memories(state: State, user: str) -> list[Record]:
-    if state.idiolect.store.key(user) is None:
-        raise NotFound(f"no user {user!r}")
+    check_known(state, user)
     return [record for record in state.idiolect.store.all_records(user) if record.kind == "profile"]
 
 
