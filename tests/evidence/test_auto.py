@@ -17,7 +17,7 @@ from idiolect.evidence.verdict import population_of, verdict_of
 from idiolect.pipeline import Idiolect
 from idiolect.store.sharing import share
 from idiolect.store.view import view
-from idiolect.types import EVERYONE, Block, Call, Item, Template, Turn, Used, text_of
+from idiolect.types import EVERYONE, Block, Call, Item, Learnt, Template, Turn, Used, text_of
 
 CANDIDATES = ("hat:colour=red", "hat:colour=blue")
 
@@ -171,6 +171,13 @@ def test_closing_ends_a_measurement_and_what_waits_for_none(house):
     assert verdict_of(house.store.artifacts("ana"), "ana") is None
     assert house.prover.failures == {}
     house.close()
+
+
+def test_malformed_answers_of_several_candidates_add_up(house, monkeypatch):
+    monkeypatch.setattr(Hat, "observe", lambda self, turn, user, ctx: Learnt(failures={"malformed": 2}), raising=False)
+    turn = Turn(({"role": "user", "content": "hello"},), "hi", house.clock())
+    learnt = Auto(CANDIDATES).observe(turn, view(house.store, "ana"), house.context())
+    assert learnt.failures == {"malformed": 4}
 
 
 def test_a_candidate_that_the_backend_cannot_serve_is_left_out_and_named(house):

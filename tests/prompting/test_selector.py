@@ -207,4 +207,7 @@ def test_without_an_embedder_the_plain_features_are_learnt_from(tmp_path):
         method = Selector(when=when)
         model = Writer() if when == "after" else ctx.model
         (artifact,) = method.fit(users, replace(plain, model=model))
-        method.apply(asked("sum sea"), knowing(users[0], [artifact], plain), replace(plain, model=model))
+        call = asked("sum sea")
+        planned = method.apply(call, knowing(users[0], [artifact], plain), replace(plain, model=model))
+        assert artifact.id in {used.id for used in planned.used}
+        assert (planned.choose is not None) is (when == "after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -113,7 +114,7 @@ class Auto:
     def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
         """Let every candidate learn from a turn, whichever served it: the next measurement may choose another."""
         records, artifacts, forget = list[Record](), list[Artifact](), list[str]()
-        failures = dict[str, int]()
+        failures = Counter[str]()
         for _, one in self._methods():
             if isinstance(one, Observes):
                 learnt = one.observe(turn, user, ctx)
