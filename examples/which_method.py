@@ -24,7 +24,7 @@ with Idiolect.open(remember=False) as app:
         app.store.add(past(user))
     app.prove("auto", list(CHOICES))
     for user in CHOICES:
-        told = account("auto", view(app.store, user))
+        told = account("auto", view(app.store, user), app.backend.fingerprint)
         print(f"{user} is served by {told['serves']}; without personalization {told['none']:.2f}")
         for row in told["candidates"]:
             print(f"   {row['candidate']}: {row['gain']:+.2f} for {row['tokens']:.0f} tokens more")

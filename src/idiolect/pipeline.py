@@ -324,7 +324,7 @@ class Idiolect:
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
         able = self.proving and "logprobs" in self.backend.supports
-        if able and isinstance(method, Proves) and method.due(view(self.store, user)):
+        if able and isinstance(method, Proves) and self._due(method, user):
             spec = {"name": name, **registry.settings_of(method)}
             self.prover.submit(lambda: self._prove_again(spec, user))
 
@@ -332,8 +332,11 @@ class Idiolect:
         """Measure one person in the background, unless several turns asked for it and it is done."""
         self._go_on()
         method = registry.make_method(spec)[1]
-        if self.store.key(user) is not None and isinstance(method, Proves) and method.due(view(self.store, user)):
+        if self.store.key(user) is not None and isinstance(method, Proves) and self._due(method, user):
             self.prove(spec, [user])
+
+    def _due(self, method: Proves, user: str) -> bool:
+        return method.due(view(self.store, user), self.backend.fingerprint)
 
     def _go_on(self) -> None:
         if self.stopping.is_set():

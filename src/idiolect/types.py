@@ -494,8 +494,8 @@ class Fits(Protocol):
 class Proves(Protocol):
     """A method that measures on people's own latest records what serves them; costs model calls."""
 
-    def due(self, user: User) -> bool:
-        """Whether it is time to measure (again)."""
+    def due(self, user: User, model: str) -> bool:
+        """Whether it is time to measure (again) with the model of this fingerprint."""
 
     def prove(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Yield what was measured, as artifacts."""

@@ -57,11 +57,12 @@ def add(house, user, words, shares=True, start=0):
         share(house.store, user, True)
 
 
+MODEL = ScriptedBackend.fingerprint
 GATE = {"name": "auto", "candidates": list(CANDIDATES)}
 
 
 def served(house, user):
-    return Auto(CANDIDATES).verdict(view(house.store, user))[0]
+    return Auto(CANDIDATES).verdict(view(house.store, user), MODEL)[0]
 
 
 def prompt(house, user):
@@ -83,7 +84,7 @@ def test_each_person_is_served_by_what_foresees_them_or_by_nothing(house):
 def test_only_own_latest_records_are_asked_and_only_earlier_ones_seen(house):
     add(house, "ana", ["red"] * 30)
     house.prove(GATE, ["ana"])
-    artifact, verdict = verdict_of(house.store.artifacts("ana"), "ana")
+    artifact, verdict = verdict_of(house.store.artifacts("ana"), "ana", MODEL)
     held = sorted(house.store.all_records("ana"), key=lambda r: r.time)[-8:]
     assert set(artifact.record_ids) == {record.id for record in held}
     assert (verdict.records, len(verdict.base)) == (30, 8)
@@ -95,11 +96,11 @@ def test_a_person_with_few_records_is_served_as_people_in_general_are(house):
         add(house, f"u{n}", ["blue"] * 30)
     add(house, "new", ["red"] * 2)
     house.prove(GATE, [*(f"u{n}" for n in range(6)), "new"])
-    assert verdict_of(house.store.artifacts("new"), "new") is None
+    assert verdict_of(house.store.artifacts("new"), "new", MODEL) is None
     assert served(house, "new") == CANDIDATES[1]
-    told = account(GATE, view(house.store, "new"))
+    told = account(GATE, view(house.store, "new"), MODEL)
     assert told["rests_on"] == "people who share"
-    _, population = population_of(house.store.artifacts(EVERYONE))
+    _, population = population_of(house.store.artifacts(EVERYONE), MODEL)
     assert population.prior.people == 6
 
 
@@ -110,8 +111,10 @@ def test_people_with_few_records_add_up_to_what_is_known_of_all(house):
     everybody = [*(f"u{n}" for n in range(8)), "alone"]
     house.prove(GATE, everybody)
     assert served(house, "u0") == CANDIDATES[1]
-    assert verdict_of(house.store.artifacts("u0"), "u0")[1].others == 8
-    assert verdict_of(house.store.artifacts("alone"), "alone") is None  # too few to be judged by, and does not share
+    assert verdict_of(house.store.artifacts("u0"), "u0", MODEL)[1].others == 8
+    assert (
+        verdict_of(house.store.artifacts("alone"), "alone", MODEL) is None
+    )  # too few to be judged by, and does not share
     assert served(house, "alone") == CANDIDATES[1]
 
 
@@ -128,6 +131,16 @@ def test_others_count_only_where_enough_share_and_go_when_one_withdraws(house):
     assert house.store.artifacts(EVERYONE) == []
 
 
+def test_what_was_measured_with_another_model_neither_serves_nor_counts(house):
+    add(house, "ana", ["blue"] * 30, shares=False)
+    house.prove(GATE, ["ana"])
+    assert served(house, "ana") == CANDIDATES[1]
+    seen, gate = view(house.store, "ana"), Auto(CANDIDATES)
+    assert gate.verdict(seen, "another model") == (CANDIDATES[0], None, 0.0)
+    assert gate.due(seen, "another model")
+    assert not gate.due(seen, MODEL)
+
+
 def test_who_was_measured_is_not_measured_again_until_records_come(house):
     add(house, "ana", ["red"] * 30, shares=False)
     house.prove(GATE, ["ana"])
@@ -135,7 +148,7 @@ def test_who_was_measured_is_not_measured_again_until_records_come(house):
     house.prove(GATE, ["ana"])
     assert len(house.backend.calls) == asked
     add(house, "ana", ["blue"] * 60, shares=False, start=30)
-    assert Auto(CANDIDATES).due(view(house.store, "ana"))
+    assert Auto(CANDIDATES).due(view(house.store, "ana"), MODEL)
     house.prove(GATE, ["ana"])
     assert len(house.backend.calls) > asked
     assert served(house, "ana") == CANDIDATES[1]
@@ -146,11 +159,11 @@ def test_the_server_measures_by_itself_what_a_command_does_not(house):
     turn = Turn(({"role": "user", "content": "hello"},), "hi", house.clock())
     house.observe(turn, "ana", house.methods([GATE]))
     house.worker.drain()
-    assert verdict_of(house.store.artifacts("ana"), "ana") is None
+    assert verdict_of(house.store.artifacts("ana"), "ana", MODEL) is None
     house.proving = True
     house.observe(turn, "ana", house.methods([GATE]))
     house.prover.drain()
-    assert verdict_of(house.store.artifacts("ana"), "ana") is not None
+    assert verdict_of(house.store.artifacts("ana"), "ana", MODEL) is not None
 
 
 def test_closing_ends_a_measurement_and_what_waits_for_none(house):
@@ -168,7 +181,7 @@ def test_closing_ends_a_measurement_and_what_waits_for_none(house):
     house.observe(turn, "ana", house.methods([GATE]))
     house.prover.drain()
     assert len(asked) == 4  # one step of the first of three rows
-    assert verdict_of(house.store.artifacts("ana"), "ana") is None
+    assert verdict_of(house.store.artifacts("ana"), "ana", MODEL) is None
     assert house.prover.failures == {}
     house.close()
 
@@ -185,7 +198,7 @@ def test_a_candidate_that_the_backend_cannot_serve_is_left_out_and_named(house):
     house.backend.supports = frozenset({"logprobs"})
     spec = {"name": "auto", "candidates": ["context_steering", *CANDIDATES]}
     house.prove(spec, ["ana"])
-    told = account(spec, view(house.store, "ana"))
+    told = account(spec, view(house.store, "ana"), MODEL)
     assert "mix" in told["skipped"]["context_steering"]
     assert [row["candidate"] for row in told["candidates"]] == list(CANDIDATES)
 
@@ -201,7 +214,7 @@ def test_without_log_probabilities_measuring_is_refused(house):
 def test_the_account_says_what_each_gained_and_cost(house):
     add(house, "ana", ["red"] * 30, shares=False)
     house.prove(GATE, ["ana"])
-    told = account(GATE, view(house.store, "ana"))
+    told = account(GATE, view(house.store, "ana"), MODEL)
     red, blue = told["candidates"]
     assert (told["serves"], told["rests_on"]) == (CANDIDATES[0], "own records")
     assert red["gain"] > 0 >= blue["gain"]
@@ -217,7 +230,7 @@ def test_choices_are_judged_by_what_would_be_answered(house):
     house.backend._scores = lambda call, text: -1.0 if text == "yes" else -2.0
     context = replace(house.context(), template=template)
     artifact = next(iter(Auto(CANDIDATES).prove([view(house.store, "ana")], context)))
-    _, verdict = verdict_of([artifact], "ana")
+    _, verdict = verdict_of([artifact], "ana", MODEL)
     p = 1 / (1 + 2.718281828**-1)
     assert sorted(set(verdict.base)) == pytest.approx([(1 - p) / 2, (1 + p) / 2])
     assert verdict.chosen == "none"

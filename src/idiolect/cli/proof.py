@@ -94,7 +94,7 @@ def _document(app: Idiolect, spec: MethodSpec, user: str) -> dict[str, Any]:
     from idiolect.evidence.account import account
     from idiolect.store.view import view
 
-    return account(spec, view(app.store, user))
+    return account(spec, view(app.store, user), app.backend.fingerprint)
 
 
 def _show(document: dict[str, Any]) -> None:

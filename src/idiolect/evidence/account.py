@@ -12,8 +12,8 @@ from idiolect.registry import make_method
 from idiolect.types import Artifact, User
 
 
-def account(spec: MethodSpec, user: User) -> dict[str, Any]:
-    """Return plain values; ``candidates`` is there once the person was measured.
+def account(spec: MethodSpec, user: User, model: str) -> dict[str, Any]:
+    """Return plain values; ``candidates`` is there once the person was measured with the model of this fingerprint.
 
     Gains are differences to no personalization, over the person's own latest records (:mod:`.measuring` says in which
     terms); ``own_gain`` is their mean, ``gain`` and ``sd`` what is believed after weighing them against other people's.
@@ -21,12 +21,12 @@ def account(spec: MethodSpec, user: User) -> dict[str, Any]:
     gate = make_method(spec)[1]
     if not isinstance(gate, Auto):
         raise ConfigError("another package took the name 'auto'; its evidence cannot be shown here")
-    chosen, artifact, gain = gate.verdict(user)
-    own = verdict_of(user.artifacts, user.id)
+    chosen, artifact, gain = gate.verdict(user, model)
+    own = verdict_of(user.artifacts, user.id, model)
     rests_on = "nothing measured yet" if artifact is None else "own records" if own else "people who share"
     told = {
         "user": user.id, "records": user.count, "serves": chosen, "expected_gain": gain, "rests_on": rests_on,
-        "due": gate.due(user),
+        "due": gate.due(user, model),
     }  # fmt: skip
     return told if own is None else told | _measured(*own)
 

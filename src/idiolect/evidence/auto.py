@@ -72,21 +72,21 @@ class Auto:
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Apply the methods of the candidate that serves this person, and say on what grounds."""
-        chosen, artifact, gain = self.verdict(user)
+        chosen, artifact, gain = self.verdict(user, ctx.model.fingerprint)
         planned = fold(call, user, registry.make_folded(chosen), ctx)
         if planned == call or artifact is None:
             return planned
         used = Used("artifact", artifact.id, "auto", "gate", gain, {chosen: gain})
         return replace(planned, used=(*planned.used, used))
 
-    def verdict(self, user: User) -> tuple[str, Artifact | None, float]:
+    def verdict(self, user: User, model: str) -> tuple[str, Artifact | None, float]:
         """Return the candidate that serves a person, the artifact it rests on, and the expected gain."""
-        own = verdict_of(user.artifacts, user.id)
+        own = verdict_of(user.artifacts, user.id, model)
         if own is not None and (own[1].chosen in self.candidates or own[1].chosen == "none"):
             artifact, found = own
             gain = 0.0 if found.chosen == "none" else found.mean[found.measured.index(found.chosen)]
             return found.chosen, artifact, gain
-        known = population_of(user.artifacts)
+        known = population_of(user.artifacts, model)
         if known is not None and user.count:
             artifact, population = known
             names = [name for name in self.candidates if name in population.measured]
@@ -141,9 +141,9 @@ class Auto:
 
     # -- measuring ---------------------------------------------------------------------------------------------
 
-    def due(self, user: User) -> bool:
-        """Whether a person has enough records and was not measured since ``refresh`` more came."""
-        own = verdict_of(user.artifacts, user.id)
+    def due(self, user: User, model: str) -> bool:
+        """Whether a person has enough records and was not measured with this model since ``refresh`` more came."""
+        own = verdict_of(user.artifacts, user.id, model)
         return user.count - (own[1].records if own else 0) >= (self.refresh if own else 3 * self.least)
 
     def prove(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
@@ -153,7 +153,7 @@ class Auto:
         they are there, so that a killed job goes on with the next person.
         """
         people, tried = list(users), list[_Tried]()
-        before = population_of(people[0].artifacts) if people else None
+        before = population_of(people[0].artifacts, ctx.model.fingerprint) if people else None
         for done, user in enumerate(people, 1):
             found = self._kept(user, ctx) or self._try(user, ctx)
             if found is not None:
@@ -169,11 +169,11 @@ class Auto:
 
     def _kept(self, user: User, ctx: Context) -> _Tried | None:
         """Return a person's measurements where they were made with these settings and model and are not old."""
-        own = verdict_of(user.artifacts, user.id)
-        if own is None or self.due(user):
+        own = verdict_of(user.artifacts, user.id, ctx.model.fingerprint)
+        if own is None or self.due(user, ctx.model.fingerprint):
             return None
         artifact, found = own
-        if artifact.base_model != ctx.model.fingerprint or artifact.settings != _plain(self):
+        if artifact.settings != _plain(self):
             return None
         seconds = {name.removeprefix("seconds:"): value for name, value in artifact.scores.items()}
         return _Tried(user, found, artifact.record_ids, artifact.time, seconds, fresh=False)

@@ -85,11 +85,15 @@ class Population:
         return Prior(prior.mean[rows], prior.between[rows], prior.within[rows], prior.error[rows], prior.people)
 
 
-def verdict_of(artifacts: Sequence[Artifact], user_id: str) -> tuple[Artifact, Verdict] | None:
-    """Return a person's newest verdict."""
-    return next(((a, Verdict.read(a)) for a in artifacts if a.kind == "verdict" and a.user_id == user_id), None)
+def verdict_of(artifacts: Sequence[Artifact], user_id: str, model: str) -> tuple[Artifact, Verdict] | None:
+    """Return a person's newest verdict that was measured with a model; what helps one model may harm another."""
+    return next(((a, Verdict.read(a)) for a in artifacts if _measured_with(a, user_id, model)), None)
 
 
-def population_of(artifacts: Sequence[Artifact]) -> tuple[Artifact, Population] | None:
-    """Return the newest evidence about people in general."""
-    return next(((a, Population.read(a)) for a in artifacts if a.kind == "verdict" and a.user_id == EVERYONE), None)
+def population_of(artifacts: Sequence[Artifact], model: str) -> tuple[Artifact, Population] | None:
+    """Return the newest evidence about people in general that was measured with a model."""
+    return next(((a, Population.read(a)) for a in artifacts if _measured_with(a, EVERYONE, model)), None)
+
+
+def _measured_with(artifact: Artifact, user_id: str, model: str) -> bool:
+    return artifact.kind == "verdict" and artifact.user_id == user_id and artifact.base_model == model

@@ -50,7 +50,8 @@ async def put_consent(request: Request) -> Response:
 
 def _account(state: State, user: str) -> dict[str, Any]:
     check_known(state, user)
-    return account(spec_of(state.idiolect.settings.methods, "auto"), StoredUser(state.idiolect.store, user))
+    house = state.idiolect
+    return account(spec_of(house.settings.methods, "auto"), StoredUser(house.store, user), house.backend.fingerprint)
 
 
 def _measure(state: State, user: str) -> dict[str, Any]:
