@@ -42,9 +42,9 @@ AUTO_FEW = "auto:hold_out=4:candidates=retrieval|profile"
 GATE = ("retrieval", "profile", "auto:hold_out=3:candidates=retrieval|profile")
 GATED = (
     "md-agreement", "u-safebench", "opinionqa", "popquorn", "tallrec", "ukpconvarg", "lamp-3", "studemo", "prefeval",
-    "bbq",
+    "bbq", "lamp-1", "lamp-2n", "movielens", "panza", "p-soups", "popquorn-email", "lamp-5", "lamp-4", "locomo",
 )  # fmt: skip
-"""Tasks in which retrieval helps nobody much or does harm: the gate has to leave people alone."""
+"""With the runs below every task that can be run; in most, retrieval helps nobody much and the gate must not harm."""
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
@@ -53,6 +53,9 @@ RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
     "lamp-2n.qwen-0.5b": ("lamp-2n", 47, ("retrieval", "profile", "cfrag:encoder=mean", AUTO_FEW), QWEN),
     "lamp-7": ("lamp-7", 10, ("retrieval", "author", CONTRAST[0], *STEERING[:2], *AUTO), PYTORCH),
     "lamp-1-title": ("lamp-1-title", 250, ("retrieval", CONTRAST[1]), PYTORCH),
+    "lamp-1-title.reference": ("lamp-1-title", 600, ("retrieval",), PYTORCH),
+    "lamp-2m.reference": ("lamp-2m", 200, ("retrieval", AUTO_FEW), PYTORCH),
+    "lamp-2n.reference": ("lamp-2n", 200, ("retrieval", AUTO_FEW), QWEN),
     **{f"{task}.gate": (task, 40, GATE, PYTORCH) for task in GATED},
     "locomo": ("locomo", 20, (*PLAIN[:6], *WRITING[:2], *AUTO), ()),
     "lamp-4": ("lamp-4", 12, (*PLAIN, *WRITING[:2], "rerank", *AUTO), ()),
