@@ -185,6 +185,12 @@ class User(Protocol):
     def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
         """Return the records around one, in its own session, oldest first, itself included."""
 
+    def embedded(self, record_ids: Sequence[str]) -> Floats | None:
+        """Return the stored vectors ``[len(record_ids), dim]`` of some records, zeros for one that has none.
+
+        ``None`` where the store keeps no vectors of the embedder that is in use.
+        """
+
     def before(self, time: float) -> User:
         """Return the same person as of ``time`` (never later than ``now``), what was learnt since left out."""
 

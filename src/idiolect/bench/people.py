@@ -10,7 +10,7 @@ from typing import Literal
 from idiolect.bench.tasks._shared import stable_rng
 from idiolect.store.search import DENSE, Ranker
 from idiolect.store.view import StoredUser
-from idiolect.types import Artifact, Hit, Kind, Record
+from idiolect.types import Artifact, Floats, Hit, Kind, Record
 
 Order = Literal["default", "bm25", "dense", "random", "recent"]
 
@@ -87,3 +87,7 @@ class Seen:
         """Return the shown records around one, in its own session."""
         shown = {record.id for record in self.history}
         return [record for record in self.base.neighbours(record_id, before, after) if record.id in shown]
+
+    def embedded(self, record_ids: Sequence[str]) -> Floats | None:
+        """Return the stored vectors of some records."""
+        return self.base.embedded(record_ids)

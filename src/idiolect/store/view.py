@@ -129,6 +129,29 @@ class StoredUser:
             records = self.store.records(self.id, rows, tx, key)
         return [record for record in records if record.time < self.now]
 
+    def embedded(self, record_ids: Sequence[str]) -> Floats | None:
+        """Return the stored vectors ``[len(record_ids), dim]``, zeros for a record without one or not before ``now``.
+
+        ``None`` where the store keeps no vectors of the embedder that is in use.
+        """
+        key, embedder = self._key, self.store.embedder
+        if key is None or embedder is None:
+            return None
+        with self.store.rows.read() as tx:
+            row = tx.user(key.uid)
+            if row is None or self.store.about(key, row)["embedder"] != embedder.fingerprint:
+                return None
+            snap = self.store.snapshot(tx, key, row)
+            macs = [key.mac(rid) for rid in record_ids]
+            number = tx.find(key.uid, macs)
+        if snap.vectors is None:
+            return None
+        found = [(at, number[mac]) for at, mac in enumerate(macs) if mac in number]
+        found = [(at, n) for at, n in found if snap.time[n] < self.now]
+        out = np.zeros((len(macs), embedder.dim), np.float32)
+        out[[at for at, _ in found]] = snap.vectors.take(np.array([n for _, n in found], np.intp))
+        return out
+
 
 def view(store: Store, user_id: str, now: float | None = None) -> StoredUser:
     """Open a view; without ``now`` everything is visible."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idiolect.types import EVERYONE, Artifact, Hit, Kind, Record, User
+from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class Known:
     def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
         """Return the records around one, in its own session."""
         return self.user.neighbours(record_id, before, after)
+
+    def embedded(self, record_ids: Sequence[str]) -> Floats | None:
+        """Return the stored vectors of some records."""
+        return self.user.embedded(record_ids)
 
     def before(self, time: float) -> Known:
         """Return the same person as of ``time``, without what was learnt since."""
