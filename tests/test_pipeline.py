@@ -10,6 +10,7 @@ from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
 from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
 from idiolect.pipeline import Idiolect
+from idiolect.store.finishing import Finished, keep_finished
 from idiolect.types import Block, Call, Choose, Item, Turn, Used
 
 
@@ -41,7 +42,7 @@ def test_influence_is_the_change_of_the_log_likelihood_when_a_thing_is_left_out(
     trace_id = app.ask("what is my favourite rice", "ana").trace_id
     trace = app.trace(trace_id)
     trace["answer"] = "saffron"
-    app.store.put_trace("ana", "ab" * 16, trace)
+    keep_finished(app.store, [Finished("ana", 0, "ab" * 16, trace)], 0.0)
     effects = app.influence("ab" * 16)
     assert len(effects) == 3
     assert "saffron" in effects[0].used["text"]
@@ -97,7 +98,7 @@ def test_a_failed_background_job_is_counted_and_the_next_one_runs(app, caplog):
     done = []
     app.worker.submit(lambda: 1 / 0)
     app.worker.submit(lambda: done.append(1))
-    app.worker.drain()
+    app.drain()
     assert done == [1]
     assert app.worker.failures == {"ZeroDivisionError": 1}
     assert "ZeroDivisionError" in caplog.text
@@ -107,7 +108,7 @@ def test_logs_hold_no_user_text(app, caplog):
     caplog.set_level("DEBUG")
     app.ask("my secret is saffron", "ana")
     app.worker.submit(lambda: (_ for _ in ()).throw(ValueError("my secret is saffron")))
-    app.worker.drain()
+    app.drain()
     assert "saffron" not in caplog.text
 
 
@@ -122,7 +123,7 @@ def test_an_erasure_by_another_process_outlives_an_answer_under_way(app, tmp_pat
     other = open_store(tmp_path, HashEmbedder())
     Idiolect(other, ToyBackend(), Settings()).erase("ana")
     app.finish(plan, plan.call.messages, app.backend.generate([plan.call])[0])
-    app.worker.drain()
+    app.drain()
     assert other.users() == []
     assert open_store(tmp_path).users() == []
 

@@ -71,7 +71,7 @@ def test_an_erased_owner_has_no_pseudonym(app):
 
 def test_influence_is_measured_on_what_is_kept(app):
     app.finish(app.plan(QUESTION, "ana"), QUESTION.messages, app.backend.generate([QUESTION])[0], remember=False)
-    app.worker.drain()
+    app.drain()
     (trace,) = app.store.traces("ana")
     assert b"cake" not in orjson.dumps([trace["messages"], trace["used"], trace["slots"]])
     assert len(app.influence(trace["id"])) == 3

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +20,10 @@ import numpy as np
 from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
 from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
+from idiolect.journal import Journal
 from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
+from idiolect.store.finishing import Finished, Waiting, claim, keep_finished, put_back
 from idiolect.store.keys import MasterKey
 from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.sharing import permitted, sharing
@@ -39,8 +44,8 @@ from idiolect.types import (
     Method,
     Observes,
     Proves,
-    Record,
     Sampling,
+    State,
     Turn,
     Used,
 )
@@ -50,8 +55,8 @@ log = logging.getLogger("idiolect")
 
 NOT_KEPT = "[another person's record, not kept in the trace]"
 PASSED = "[a guess about this person, made for one answer and not kept]"
-TRACE_SECONDS = 0.1
-"""So long a finished trace waits for others to be written with."""
+CLOSE_SECONDS = 60.0
+"""So long the turns that wait are still learnt from when the house is closed; the others keep till the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,6 @@ class Idiolect:
     backend_name: str = ""
     counters: Counter[str] = field(default_factory=Counter)
     worker: Worker = field(default_factory=Worker)
-    traces: deque[tuple[Plan, dict[str, Any]]] = field(default_factory=deque)
-    """Traces of finished answers on their way to the store."""
     helper: Backend | None = None
     """Another model that writes and judges for the one that answers."""
     prover: Worker = field(default_factory=Worker)
@@ -109,6 +112,8 @@ class Idiolect:
     def __post_init__(self) -> None:
         policy = self.settings.peers
         self.peers = StorePeers(self.store, Policy(policy.texts, policy.least))
+        self.journal = Journal[Finished](self._write_down)
+        self._closed_at = float("inf")
 
     @staticmethod
     def open(
@@ -136,6 +141,8 @@ class Idiolect:
 
     def close(self) -> None:
         """Finish what is still to be learnt, end measurements, then close model and store."""
+        self._closed_at = time.monotonic() + CLOSE_SECONDS
+        self.journal.close()
         self.stopping.set()
         self.worker.close()
         self.prover.close()
@@ -143,6 +150,11 @@ class Idiolect:
         if self.helper is not None:
             self.helper.close()
         self.store.close()
+
+    def drain(self) -> None:
+        """Wait until what was answered so far is written down and learnt from."""
+        self.journal.drain()
+        self.worker.drain()
 
     def __enter__(self) -> Idiolect:
         return self
@@ -244,7 +256,7 @@ class Idiolect:
         call = Call(tuple(messages), sampling=sampling or Sampling())
         plan = self.plan(call, user, methods=methods, now=now, tokens=tokens)
         completion = self.backend.generate([plan.call])[0]
-        self.finish(plan, call.messages, completion, session=session, remember=remember)
+        self.finish(plan, call.messages, completion, session=session, remember=remember).result()
         return Answer(completion.text, plan.trace_id, plan.call.used, completion)
 
     def finish(
@@ -255,8 +267,11 @@ class Idiolect:
         *,
         session: str = "",
         remember: bool | None = None,
-    ) -> None:
-        """Keep the trace of a finished answer and learn from it, off the critical path."""
+    ) -> Future[None]:
+        """Write down what shaped a finished answer, and the turn, to be learnt from afterwards, off the critical path.
+
+        When the future is done, no crash loses either.
+        """
         trace = {
             **plan.trace,
             "id": plan.trace_id,
@@ -265,43 +280,63 @@ class Idiolect:
             "tokens_out": completion.tokens_out,
             "model": self.backend.fingerprint,
         }
-        self.traces.append((plan, trace))
-        self.worker.submit(self._keep_traces)
-        if self.settings.remember if remember is None else remember:
-            turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id)
-            self.worker.submit(lambda: self._erased(plan) or self.observe(turn, plan.user, plan.methods))
+        used = tuple(dict.fromkeys(u.id for u in plan.call.used if u.what == "record" and not u.owner))
+        turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id, used)
+        wanted = self.settings.remember if remember is None else remember
+        plainly = plain_turn(turn, trace["methods"]) if wanted else None
+        return self.journal.put(Finished(plan.user, plan.number, plan.trace_id, trace, plainly))
 
-    def _keep_traces(self) -> None:
-        """Write all waiting traces at once: under load one commit serves many answers."""
-        if self.traces:
-            self.worker.pause(TRACE_SECONDS)
-        waiting = [self.traces.popleft() for _ in range(len(self.traces))]
-        kept = [(plan.user, plan.trace_id, trace) for plan, trace in waiting if not self._erased(plan)]
-        if kept:
-            self.store.put_traces(kept)
+    def remember(self, turn: Turn, user: str, methods: Sequence[Named]) -> Future[None]:
+        """Write down a turn of a user for whom nothing was planned, to be learnt from."""
+        specs = [{"name": name, **registry.settings_of(method)} for name, method in methods]
+        return self.journal.put(Finished(user, turn=plain_turn(turn, specs)))
 
-    def _erased(self, plan: Plan) -> bool:
-        """Whether the person was erased, by whichever process, while the answer was under way: nothing is kept then."""
-        return plan.number != 0 and not self.store.exists(plan.number)
+    def _write_down(self, finished: Sequence[Finished]) -> None:
+        keep_finished(self.store, finished, self.clock())
+        if any(one.turn is not None for one in finished):
+            self.worker.submit(self.learn_waiting)
 
-    def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
-        """Let the methods learn from a turn now; return all that was kept."""
+    # -- learning ----------------------------------------------------------------------------------------------
+
+    def learn_waiting(self) -> int:
+        """Learn from all turns that wait and are due, whichever process wrote them down; return how many.
+
+        A turn that fails is tried again later, and after some times waits for somebody to look at it.
+        """
+        done = 0
+        while time.monotonic() < self._closed_at and (found := claim(self.store, self.clock())):
+            for one in found:
+                done += self._learn(one)
+        return done
+
+    def _learn(self, one: Waiting) -> bool:
+        try:
+            turn, specs = read_turn(one.turn)
+            self.observe(turn, one.user_id, self.methods(specs), one.job.id)
+        except Exception as error:  # noqa: BLE001 - one failed turn must not hold up the others; it is counted and kept
+            name = type(error).__name__
+            self.counters[f"learning.{name}"] += 1
+            due = put_back(self.store, one.job, self.clock())
+            log.error("learning from a turn failed with %s; %s", name, "given up" if math.isinf(due) else "tried again")
+            return False
+        return True
+
+    def observe(self, turn: Turn, user: str, methods: Sequence[Named], job: int = 0) -> Learnt:
+        """Let the methods learn from a turn now; return all that was kept, nothing where ``job`` was done before."""
         seen, ctx = view(self.store, user), self.context()
         turn = replace(turn, time=self._no_earlier(user, turn.time))
-        records: list[Record] = []
-        for _, method in methods:
-            if isinstance(method, Observes):
-                learnt = method.observe(turn, seen, ctx)
-                self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
-                records += learnt.records
-                self._keep(learnt.artifacts)
-                if learnt.forget:
-                    self.store.delete(user, learnt.forget)
-        self.store.add(records)
+        observing = [method for _, method in methods if isinstance(method, Observes)]
+        learnt = reduce(Learnt.plus, (method.observe(turn, seen, ctx) for method in observing), _use(turn))
+        kept = replace(learnt, artifacts=tuple(permitted(self.store, learnt.artifacts)))
+        if self.store.learn(user, kept, job) is None:
+            return Learnt()
+        self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
+        if learnt.forget:
+            self.store.delete(user, learnt.forget)
         for name, method in methods:
             self._refresh(name, method, user)
             self._prove_if_due(name, method, user)
-        return Learnt(tuple(records))
+        return kept
 
     def _no_earlier(self, user: str, moment: float) -> float:
         """Return a time that is not before the newest record: a clock that goes back must not reorder a history."""
@@ -403,7 +438,7 @@ class Idiolect:
         try:
             return self.store.trace(trace_id)
         except NotFound:
-            self.worker.drain()
+            self.journal.drain()
             return self.store.trace(trace_id)
 
     def influence(self, trace_id: str) -> list[Influence]:
@@ -426,8 +461,28 @@ class Idiolect:
 
     def erase(self, user: str) -> Receipt:
         """Remove a person with everything derived from them, and return the receipt."""
-        self.worker.drain()
+        self.drain()
         return erase(self.store, user, self.clock())
+
+
+def _use(turn: Turn) -> Learnt:
+    """Return the use that an answer made of records."""
+    return Learnt(states={rid: State(1, turn.time) for rid in turn.used})
+
+
+def plain_turn(turn: Turn, methods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a turn, and the methods that are to learn from it, as a JSON value."""
+    return {
+        "messages": list(turn.messages), "answer": turn.answer, "time": turn.time, "session": turn.session,
+        "trace": turn.trace_id, "used": list(turn.used), "methods": list(methods),
+    }  # fmt: skip
+
+
+def read_turn(plainly: Mapping[str, Any]) -> tuple[Turn, list[MethodSpec]]:
+    """Inverse of :func:`plain_turn`."""
+    p = plainly
+    turn = Turn(tuple(p["messages"]), p["answer"], p["time"], p["session"], p["trace"], tuple(p["used"]))
+    return turn, list(p["methods"])
 
 
 def _of_drafts(call: Call) -> list[Used]:

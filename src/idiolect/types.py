@@ -7,6 +7,8 @@ A personalization method is an edit of one value, the :class:`Call`. All types h
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
@@ -91,6 +93,43 @@ def record_id(time: float, source: str, key: str, kind: str, input: str, output:
     identity = (source, key) if key else (source, kind, input, output)
     digest = hashlib.blake2b("\x1f".join(identity).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
     return f"{round(time * 1000) + (1 << 46):012x}{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What has happened to a record since it was written; the record itself never changes.
+
+    ``uses`` counts the answers that it entered, ``used`` is the time of the last one. ``sources`` are further records
+    that say the same. From ``closed`` on it no longer holds, because of the record ``closed_by``. ``pinned`` ones are
+    always in mind.
+    """
+
+    uses: int = 0
+    used: float = 0.0
+    sources: tuple[str, ...] = ()
+    closed: float = math.inf
+    closed_by: str = ""
+    pinned: bool = False
+
+    def holds(self, moment: float) -> bool:
+        """Whether the record holds at a moment; an infinite moment is after every closing."""
+        return self.closed > moment or math.isinf(self.closed)
+
+    def merged(self, news: State) -> State:
+        """Return the state after more has happened; the order does not matter, and the earliest closing stands."""
+        first = self if self.closed <= news.closed else news
+        return State(
+            self.uses + news.uses, max(self.used, news.used), tuple(dict.fromkeys((*self.sources, *news.sources))),
+            first.closed, first.closed_by, self.pinned or news.pinned,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person wants of their memory: topics that are not brought up, and words that are never to be kept."""
+
+    muted: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +229,20 @@ class User(Protocol):
 
         ``None`` where the store keeps no vectors of the embedder that is in use.
         """
+
+    def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return what has happened to some records; those to which nothing has are left out."""
+
+    @property
+    def standing(self) -> Sequence[Record]:
+        """The records that are always in mind, oldest first, those that no longer hold left out.
+
+        Pinned ones, and those whose ``meta["always"]`` is true.
+        """
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the person wants of their memory."""
 
     def before(self, time: float) -> User:
         """Return the same person as of ``time`` (never later than ``now``), what was learnt since left out."""
@@ -362,6 +415,8 @@ class Turn:
     time: float
     session: str = ""
     trace_id: str = ""
+    used: tuple[str, ...] = ()
+    """Ids of the records that shaped the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,12 +447,26 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What ``observe`` made of a turn; ``failures`` counts malformed model answers by name, never hidden."""
+    """What ``observe`` made of a turn; ``failures`` counts malformed model answers by name, never hidden.
+
+    ``states`` says what happened to earlier records, or to the new ones (:meth:`State.merged`).
+    """
 
     records: tuple[Record, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     forget: tuple[str, ...] = ()  # ids of records that the user asked to forget
     failures: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, State] = field(default_factory=dict)
+
+    def plus(self, more: Learnt) -> Learnt:
+        """Return what both say."""
+        states = dict(self.states)
+        for rid, news in more.states.items():
+            states[rid] = states[rid].merged(news) if rid in states else news
+        return Learnt(
+            (*self.records, *more.records), (*self.artifacts, *more.artifacts), (*self.forget, *more.forget),
+            Counter(self.failures) + Counter(more.failures), states,
+        )  # fmt: skip
 
 
 @runtime_checkable

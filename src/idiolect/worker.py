@@ -16,18 +16,18 @@ log = logging.getLogger("idiolect")
 class Worker:
     """One background thread for what may happen after an answer; ``drain`` waits until nothing is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "idiolect-worker") -> None:
+        self._name = name
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._hurried = threading.Event()
         self.failures: Counter[str] = Counter()
 
     def submit(self, job: Callable[[], object]) -> None:
         """Run ``job`` later; an error it raises is counted and logged without user text."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="idiolect-worker", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
         self._jobs.put(job)
 
@@ -41,20 +41,14 @@ class Worker:
                 self.failures[type(error).__name__] += 1
                 log.error("background job failed: %s", type(error).__name__)
 
-    def pause(self, seconds: float) -> None:
-        """Wait, inside a job, for more to come; not where somebody is waiting for the jobs to end."""
-        self._hurried.wait(seconds)
-
     def drain(self) -> None:
         """Wait for all jobs submitted so far; those that come in the meantime are not waited for."""
         done = threading.Event()
         with self._lock:
             if self._thread is None:
                 return
-            self._hurried.set()
             self._jobs.put(done.set)
         done.wait()
-        self._hurried.clear()
 
     @property
     def waiting(self) -> int:
@@ -65,8 +59,6 @@ class Worker:
         """Finish what is submitted and stop."""
         with self._lock:
             if self._thread is not None:
-                self._hurried.set()
                 self._jobs.put(None)
                 self._thread.join()
                 self._thread = None
-                self._hurried.clear()

@@ -158,7 +158,7 @@ def test_the_server_measures_by_itself_what_a_command_does_not(house):
     add(house, "ana", ["blue"] * 30, shares=False)
     turn = Turn(({"role": "user", "content": "hello"},), "hi", house.clock())
     house.observe(turn, "ana", house.methods([GATE]))
-    house.worker.drain()
+    house.drain()
     assert verdict_of(house.store.artifacts("ana"), "ana", MODEL) is None
     house.proving = True
     house.observe(turn, "ana", house.methods([GATE]))

@@ -43,7 +43,7 @@ def app(tmp_path):
 
 def test_what_is_told_comes_back_in_the_next_conversation(app):
     app.ask("I am allergic to peanuts.", "ana", session="one")
-    app.worker.drain()
+    app.drain()
     plan = app.plan(_call("Which peanuts dish may I eat?"), "ana")
     told = [u for u in plan.call.used if u.method == "memory"]
     assert [u.text for u in told] == ["I am allergic to peanuts."]
@@ -56,7 +56,7 @@ def test_what_is_told_comes_back_in_the_next_conversation(app):
 def test_saying_it_again_keeps_it_once(app):
     for session in "ab":
         app.ask("I love jazz!", "ana", session=session)
-        app.worker.drain()
+        app.drain()
     kinds = [r.kind for r in app.store.all_records("ana")]
     assert kinds.count("profile") == 1
     assert kinds.count("dialogue") == 2
@@ -64,13 +64,13 @@ def test_saying_it_again_keeps_it_once(app):
 
 def test_nothing_is_kept_where_it_is_not_wanted(app):
     app.ask("I love jazz!", "ana", remember=False)
-    app.worker.drain()
+    app.drain()
     assert list(app.store.all_records("ana")) == []
 
 
 def test_a_memory_can_be_forgotten(app):
     app.ask("I love jazz!", "ana")
-    app.worker.drain()
+    app.drain()
     memory = next(r for r in app.store.all_records("ana") if r.kind == "profile")
     app.store.delete("ana", [memory.id])
     assert [u for u in app.plan(_call("jazz?"), "ana").call.used if u.method == "memory"] == []
@@ -82,7 +82,7 @@ def test_a_clock_that_goes_back_reorders_nothing(tmp_path, caplog):
     for i, moment in enumerate((1_700_000_000.0, 1_700_000_100.0, 1_699_990_000.0)):
         now[0] = moment
         app.ask(f"I like colour number {i}", "ana", session="s")
-        app.worker.drain()
+        app.drain()
     said = [
         r.output for r in sorted(app.store.all_records("ana"), key=lambda r: (r.time, r.id)) if r.kind == "dialogue"
     ]

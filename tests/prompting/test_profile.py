@@ -67,11 +67,11 @@ def test_it_is_refreshed_after_enough_turns(tmp_path):
     app = build(tmp_path, records=NEWS)
     app.settings = Settings(methods=("memory", {"name": "profile", "refresh": 3}))
     app.ask("I like tea.", "ana")
-    app.worker.drain()
+    app.drain()
     assert len(app.store.artifacts("ana")) == 1
     for i in range(3):
         app.ask(f"I like tea number {i}.", "ana")
-        app.worker.drain()
+        app.drain()
     assert len(app.store.artifacts("ana")) >= 2
 
 

@@ -42,7 +42,7 @@ def test_without_a_user_nothing_is_personal_and_nothing_is_kept(client):
     answer = client.post("/v1/chat/completions", json=ASK)
     assert answer.headers["X-Idiolect-Personalized"] == "false; reason=no-user"
     assert "X-Idiolect-Trace" not in answer.headers
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     assert client.get("/v1/users").json()["data"] == []
 
 
@@ -51,14 +51,14 @@ def test_a_new_user_gets_the_plain_answer_and_is_remembered(client):
     answer = client.post("/v1/chat/completions", json={"messages": said, "user": "new"})
     assert answer.headers["X-Idiolect-Personalized"] == "false; reason=no-history"
     assert "X-Idiolect-Trace" not in answer.headers
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     kept = client.get("/v1/users/new/memories").json()["data"]
     assert [memory["output"] for memory in kept] == ["I live in Graz and I am vegetarian."]
 
 
 def test_remember_false_keeps_nothing(client):
     client.post("/v1/chat/completions", json={**ASK, "user": "new", "idiolect": {"remember": False}})
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     assert client.get("/v1/users").json()["data"] == []
 
 
@@ -68,7 +68,7 @@ def test_methods_none_switches_personalization_off(client):
                     {"json": {**ASK, "user": "ana"}, "headers": {"X-Idiolect-Methods": "none"}}):  # fmt: skip
         answer = client.post("/v1/chat/completions", **options)
         assert answer.headers["X-Idiolect-Personalized"] == "false; reason=off"
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     assert client.get("/v1/users").json()["data"][0]["records"] == 1
 
 
@@ -247,7 +247,7 @@ def test_who_is_erased_while_an_answer_is_made_stays_erased(client):
 
     client.idiolect.backend = ScriptedBackend(answer)
     assert client.post("/v1/chat/completions", json={**ASK, "user": "ana"}).status_code == 200
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     assert client.get("/v1/users").json()["data"] == []
 
 
@@ -255,7 +255,7 @@ def test_a_conversation_is_one_session_and_another_one_is_not(client):
     def turn(*texts, **more):
         messages = [{"role": "user", "content": text} for text in texts]
         client.post("/v1/chat/completions", json={"messages": messages, "user": "ana", **more})
-        client.idiolect.worker.drain()
+        client.idiolect.drain()
         return client.get("/v1/users/ana/records").json()["data"][-1]["meta"]["session"]
 
     first = turn("Hello there")
@@ -296,4 +296,4 @@ def test_a_trace_can_be_read_while_work_keeps_coming(client):
     found = client.get(f"/v1/traces/{answer.headers['X-Idiolect-Trace']}")
     stop.set()
     assert found.status_code == 200
-    assert "idiolect_background_jobs" in client.get("/metrics").text
+    assert "idiolect_waiting_turns" in client.get("/metrics").text

@@ -102,7 +102,7 @@ def test_an_upstreams_error_is_passed_on_as_it_is(proxy, stub):
         assert answer.content == stub.sent[-1]
         assert answer.headers["x-request-id"] == "req_7"
         assert "X-Idiolect-Trace" not in answer.headers
-    proxy.idiolect.worker.drain()
+    proxy.idiolect.drain()
     assert len(proxy.get("/v1/users/ana/records").json()["data"]) == 1
     assert 'idiolect_upstream_errors_total{status="418"} 2.0' in proxy.get("/metrics").text
 

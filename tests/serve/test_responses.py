@@ -130,6 +130,6 @@ def test_what_a_chat_model_cannot_do_is_refused(client, body, says):
 
 def test_the_turn_is_remembered(client):
     ask(client, input="I live in Graz.", user="ana")
-    client.idiolect.worker.drain()
+    client.idiolect.drain()
     assert client.get("/v1/users/ana/memories").json()["data"][0]["output"] == "I live in Graz."
     client.idiolect.store.add([say("ana", "x", 1.0)])

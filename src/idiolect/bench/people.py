@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 from idiolect.bench.tasks._shared import stable_rng
 from idiolect.store.search import DENSE, Ranker
 from idiolect.store.view import StoredUser
-from idiolect.types import Artifact, Floats, Hit, Kind, Record
+from idiolect.types import Artifact, Floats, Hit, Kind, Record, State, Wishes
 
 Order = Literal["default", "bm25", "dense", "random", "recent"]
 
@@ -82,6 +82,21 @@ class Seen:
             return hits
         shown = {record.id for record in self.history}
         return [hit for hit in hits if hit.record.id in shown][:k]
+
+    def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return what has happened to some records."""
+        return self.base.states(record_ids)
+
+    @property
+    def standing(self) -> Sequence[Record]:
+        """The records that are always in mind."""
+        shown = {record.id for record in self.history}
+        return [record for record in self.base.standing if record.id in shown]
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the person wants of their memory."""
+        return self.base.wishes
 
     def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
         """Return the shown records around one, in its own session."""

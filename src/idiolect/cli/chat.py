@@ -81,7 +81,7 @@ class _Chat:
         asked = [*self.messages, {"role": "user", "content": text}]
         plan = self.app.plan(Call(tuple(asked)), self.user, methods=self.methods, now=self.now)
         completion = self._stream(lambda: self.app.backend.stream(plan.call))
-        self.app.finish(plan, asked, completion, session=self.session, remember=self.remember)
+        self.app.finish(plan, asked, completion, session=self.session, remember=self.remember).result()
         self.messages = [*asked, {"role": "assistant", "content": completion.text}]
         self.used = plan.call.used
         if self.json:
@@ -126,7 +126,7 @@ class _Chat:
             note(f"{used.method:<10} {used.header} {used.text}  (score {used.score:.2f})")
 
     def _memories(self) -> None:
-        self.app.worker.drain()
+        self.app.drain()
         self.shown = memories_of(self.app.store, self.user)
         if not self.shown:
             note("No memories yet.")

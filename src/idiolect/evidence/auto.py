@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 from idiolect import registry
@@ -31,7 +31,6 @@ from idiolect.types import (
     Fits,
     Learnt,
     Observes,
-    Record,
     Turn,
     Used,
     User,
@@ -113,16 +112,8 @@ class Auto:
 
     def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
         """Let every candidate learn from a turn, whichever served it: the next measurement may choose another."""
-        records, artifacts, forget = list[Record](), list[Artifact](), list[str]()
-        failures = Counter[str]()
-        for _, one in self._methods():
-            if isinstance(one, Observes):
-                learnt = one.observe(turn, user, ctx)
-                records += learnt.records
-                artifacts += learnt.artifacts
-                forget += learnt.forget
-                failures.update(learnt.failures)
-        return Learnt(tuple(records), tuple(artifacts), tuple(forget), failures)
+        observing = (one for _, one in self._methods() if isinstance(one, Observes))
+        return reduce(Learnt.plus, (one.observe(turn, user, ctx) for one in observing), Learnt())
 
     def _methods(self) -> list[Named]:
         """Return each distinct method of the candidates once."""

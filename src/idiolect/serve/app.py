@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import signal
@@ -122,8 +123,9 @@ def _routes() -> list[BaseRoute]:
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     state: State = app.state.server
+    learning = asyncio.create_task(state.engine.keep_learning())
     yield
-    await state.engine.drain()
+    learning.cancel()
     state.engine.close()
     if state.upstream is not None:
         await state.upstream.aclose()

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 PLAN_SECONDS = 15.0
 """A plan that takes longer is not waited for: the answer comes without it."""
+LOOK_SECONDS = 10.0
+"""So often it is looked whether a turn waits that nobody here wrote down, or that failed before."""
 _PLANNERS, _ANSWERERS, _READERS = 2, 16, 8
 """Threads. More planners only wait for each other: at 64 connections 4 plan a quarter fewer than 2."""
 
@@ -139,27 +141,34 @@ class Engine:
 
     # -- after the answer --------------------------------------------------------------------------------------
 
-    def finish(self, outcome: Outcome, asked: Call, completion: Completion) -> None:
-        """Keep the trace and learn from the turn, in the background.
+    async def finish(self, outcome: Outcome, asked: Call, completion: Completion) -> None:
+        """Write down the trace and the turn, which is learnt from in the background; both are durable on return.
 
-        ``asked`` is the call as the client sent it.
+        ``asked`` is the call as the client sent it. An answer that was given is not taken back because it could not be
+        written down: that is counted and told.
         """
         wish, idiolect = outcome.wish, self.idiolect
         if not wish.user or wish.methods == ():
             return
         session = session_of(wish, asked.messages)
         if outcome.plan is not None:
-            idiolect.finish(outcome.plan, asked.messages, completion, session=session, remember=wish.remember)
+            kept = idiolect.finish(outcome.plan, asked.messages, completion, session=session, remember=wish.remember)
         elif idiolect.settings.remember if wish.remember is None else wish.remember:
             turn = Turn(asked.messages, completion.text, idiolect.clock(), session)
-            idiolect.worker.submit(partial(self._learn, turn, wish))
+            kept = idiolect.remember(turn, wish.user, idiolect.methods(wish.methods))
+        else:
+            return
+        try:
+            await asyncio.wrap_future(kept)
+        except Exception as error:  # noqa: BLE001 - counted by the journal
+            log.error("an answer could not be written down: %s", type(error).__name__)
 
-    def _learn(self, turn: Turn, wish: Wish) -> None:
-        self.idiolect.observe(turn, wish.user, self.idiolect.methods(wish.methods))
-
-    async def drain(self) -> None:
-        """Wait for what is still to be kept and learnt."""
-        await asyncio.get_running_loop().run_in_executor(None, self.idiolect.worker.drain)
+    async def keep_learning(self) -> None:
+        """Take up the turns that wait: those of a process that was killed at once, those that failed in time."""
+        while True:
+            if not self.idiolect.worker.waiting:
+                self.idiolect.worker.submit(self.idiolect.learn_waiting)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
         """End the threads."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from idiolect.pipeline import Idiolect
+from idiolect.store.finishing import waiting
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -22,16 +24,21 @@ class _Inner:
         background = CounterMetricFamily(
             "idiolect_background_failures", "Jobs after an answer that failed", labels=["error"]
         )
-        for name, count in sorted(self._idiolect.worker.failures.items()):
+        failures = self._idiolect.worker.failures + self._idiolect.journal.worker.failures
+        for name, count in sorted(failures.items()):
             background.add_metric([name], count)
         yield background
         malformed = CounterMetricFamily("idiolect_events", "What the methods counted", labels=["event"])
         for name, count in sorted(self._idiolect.counters.items()):
             malformed.add_metric([name], count)
         yield malformed
-        yield GaugeMetricFamily(
-            "idiolect_background_jobs", "Jobs waiting to be done after answers", self._idiolect.worker.waiting
-        )
+        turns = GaugeMetricFamily("idiolect_waiting_turns", "Turns still to be learnt from", labels=["state"])
+        jobs = waiting(self._idiolect.store)
+        given_up = sum(math.isinf(job.due) for job in jobs)
+        failed = sum(job.tries > 0 for job in jobs) - given_up
+        for name, count in (("new", len(jobs) - failed - given_up), ("failed", failed), ("given_up", given_up)):
+            turns.add_metric([name], count)
+        yield turns
 
 
 class Metrics:

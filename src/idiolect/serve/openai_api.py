@@ -45,7 +45,7 @@ async def chat(request: Request) -> Response:
         return await _stream(state, head, body, asked, outcome)
     calls = [seeded(outcome.call, number) for number in range(body.get("n") or 1)]
     answers = await state.engine.generate(calls)
-    state.engine.finish(outcome, asked, answers[0])
+    await state.engine.finish(outcome, asked, answers[0])
     return reply(chat_shapes.completion(head, answers), headers=outcome.headers())
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -67,7 +66,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def teed(pieces: AsyncIterator[bytes], done: Callable[[bytes], Any]) -> AsyncIterator[bytes]:
+async def teed(pieces: AsyncIterator[bytes], done: Callable[[bytes], Awaitable[None]]) -> AsyncIterator[bytes]:
     """Pass the pieces on and hand all of them to ``done`` in the end, also where the reader leaves early."""
     kept: list[bytes] = []
     try:
@@ -76,17 +75,17 @@ async def teed(pieces: AsyncIterator[bytes], done: Callable[[bytes], Any]) -> As
             yield piece
     finally:
         await pieces.aclose()  # type: ignore[attr-defined]
-        done(b"".join(kept))
+        await done(b"".join(kept))
 
 
-async def followed(pieces: AsyncGenerator[bytes], done: Callable[[], Any]) -> AsyncGenerator[bytes]:
+async def followed(pieces: AsyncGenerator[bytes], done: Callable[[], Awaitable[None]]) -> AsyncGenerator[bytes]:
     """Pass the pieces on and call ``done`` in the end, also where the reader leaves early."""
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     finally:
-        done()
+        await done()
 
 
 def event(value: bytes, name: str = "") -> bytes:

@@ -64,5 +64,5 @@ async def _answer(state: State, body: dict[str, Any], wish: Wish) -> Response:
         pieces = followed(pieces, lambda: state.engine.finish(outcome, asked, script.completion))
         return event_stream(pieces, outcome.headers())
     answer = (await state.engine.generate([outcome.call]))[0]
-    state.engine.finish(outcome, asked, answer)
+    await state.engine.finish(outcome, asked, answer)
     return reply(finished(started, answer, output_of(answer)), headers=outcome.headers())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import orjson
@@ -57,7 +57,7 @@ class Upstream:
         headers: Headers,
         *,
         ours: Callable[[bool], Mapping[str, str]] = lambda answered: {},
-        done: Callable[[Completion], Any] | None = None,
+        done: Callable[[Completion], Awaitable[None]] | None = None,
     ) -> Response:
         """Send a request on and return its answer; ``ours(answered)`` are the headers to add.
 
@@ -73,7 +73,7 @@ class Upstream:
         headers: Headers,
         *,
         ours: Callable[[bool], Mapping[str, str]],
-        done: Callable[[Completion], Any] | None,
+        done: Callable[[Completion], Awaitable[None]] | None,
     ) -> Response | None:
         """Post as :meth:`send`; ``None`` where the endpoint has no such path, and then never again."""
         status, got, pieces = await self._backend.forward("POST", path, body, self._passed_on(headers))
@@ -91,7 +91,7 @@ class Upstream:
         got: list[tuple[str, str]],
         pieces: AsyncIterator[bytes],
         ours: Callable[[bool], Mapping[str, str]],
-        done: Callable[[Completion], Any] | None,
+        done: Callable[[Completion], Awaitable[None]] | None,
     ) -> Response:
         answered = status < 400
         if not answered:
@@ -115,10 +115,10 @@ async def _once(piece: bytes) -> AsyncGenerator[bytes]:
     yield piece
 
 
-def _tell(done: Callable[[Completion], Any], raw: bytes, streamed: bool) -> None:
+async def _tell(done: Callable[[Completion], Awaitable[None]], raw: bytes, streamed: bool) -> None:
     completion = None if len(raw) > _MAX_KEPT else read_stream(raw) if streamed else read_answer(raw)
     if completion is not None:
-        done(completion)
+        await done(completion)
 
 
 def read_answer(raw: bytes) -> Completion | None:

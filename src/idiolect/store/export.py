@@ -14,6 +14,7 @@ from typing import IO, Any
 import orjson
 
 from idiolect.errors import NotFound, SourceError
+from idiolect.store.finishing import Finished, keep_finished
 from idiolect.store.store import Added, Store
 from idiolect.types import Artifact, Record
 
@@ -149,8 +150,9 @@ def restore(
         artifacts = store.put_artifacts(_artifact(line, name) for line in _lines(archive, "artifacts.jsonl"))
         known = {trace["id"] for trace in store.traces(name)}
         traces = [trace for trace in _lines(archive, "traces.jsonl") if trace["id"] not in known]
-        for trace in traces:
-            store.put_trace(name, trace["id"], {**trace, "user": name})
+        finished = [Finished(name, 0, trace["id"], {**trace, "user": name}) for trace in traces]
+        if finished:
+            keep_finished(store, finished, now=0.0)
         if manifest["groups"]:
             store.set_groups(name, manifest["groups"])
     return Restored(name, records, artifacts, len(traces))

@@ -26,6 +26,8 @@ class Plane(IntEnum):
     FINE = 4  # a chunk's int16 remainders
     ARTIFACT = 5
     TRACE = 6
+    STATE = 7  # what happened to a record since it was written
+    TURN = 8  # a finished turn that waits to be learnt from
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,21 @@ class UserRow:
     artifacts: int = 0
     traces: int = 0
     about: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A turn that waits to be learnt from: ``due`` [s since the epoch] is infinite for one that was given up."""
+
+    id: int
+    uid: int
+    due: float
+    tries: int
+
+    @property
+    def cell(self) -> int:
+        """Number of its cell."""
+        return self.id % MAX_NUMBER
 
 
 class Reader(Protocol):
@@ -71,6 +88,9 @@ class Reader(Protocol):
     def trace(self, trace_id: bytes) -> tuple[int, int] | None:
         """Return (user, number) of a trace."""
 
+    def jobs(self, uid: int | None = None) -> list[Job]:
+        """Return the turns that wait, of one user or of all, in the order in which they came."""
+
 
 class Writer(Reader, Protocol):
     """A write transaction: all of it becomes durable, or nothing."""
@@ -95,6 +115,21 @@ class Writer(Reader, Protocol):
 
     def unlink_traces(self, uid: int, below: int) -> None:
         """Forget a user's traces with a smaller number."""
+
+    def enqueue(self, uid: int, due: float) -> Job:
+        """Let a turn wait; its number is never given again."""
+
+    def claim(self, now: float, until: float) -> list[Job]:
+        """Take the due turns of the user whose turn has waited longest; nobody else takes that user's before ``until``.
+
+        Users of whom somebody else holds turns are passed over.
+        """
+
+    def postpone(self, job: Job, due: float, tries: int) -> None:
+        """Give a turn back, to be taken again at ``due``."""
+
+    def dequeue(self, job_id: int) -> bool:
+        """Take a turn from the queue for good; return whether it was still there."""
 
     def drop(self, uid: int) -> dict[str, int]:
         """Delete everything of a user; return how many rows of what."""

@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from idiolect.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
-from idiolect.store.rows import MAX_NUMBER, Plane, UserRow
+from idiolect.store.rows import MAX_NUMBER, Job, Plane, UserRow
 
 BUSY_SECONDS = 30.0
 
@@ -29,6 +29,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE ident (uid INTEGER, mac BLOB, number INTEGER, PRIMARY KEY (uid, mac)) WITHOUT ROWID",
         "CREATE TABLE trace (id BLOB PRIMARY KEY, uid INTEGER, number INTEGER) WITHOUT ROWID",
         "CREATE INDEX trace_of_user ON trace (uid, number)",
+    ),
+    (  # 2
+        "CREATE TABLE job (id INTEGER PRIMARY KEY AUTOINCREMENT, uid INTEGER, due REAL, tries INTEGER, held REAL)",
+        "CREATE INDEX job_of_user ON job (uid)",
     ),
 )
 """Statements of each schema version in order; never edited once released, only added to."""
@@ -163,6 +167,32 @@ class _Transaction:
     def unlink_traces(self, uid: int, below: int) -> None:
         self._db.execute("DELETE FROM trace WHERE uid = ? AND number < ?", (uid, below))
 
+    def jobs(self, uid: int | None = None) -> list[Job]:
+        query = "SELECT id, uid, due, tries FROM job" + ("" if uid is None else " WHERE uid = ?") + " ORDER BY id"
+        return [Job(*row) for row in self._db.execute(query, () if uid is None else (uid,))]
+
+    def enqueue(self, uid: int, due: float) -> Job:
+        done = self._db.execute("INSERT INTO job (uid, due, tries, held) VALUES (?, ?, 0, 0)", (uid, due))
+        return Job(int(done.lastrowid or 0), uid, due, 0)
+
+    def claim(self, now: float, until: float) -> list[Job]:
+        query = (
+            "SELECT uid FROM job AS j WHERE due <= ? AND NOT EXISTS (SELECT 1 FROM job WHERE uid = j.uid AND held > ?)"
+            " ORDER BY id LIMIT 1"
+        )
+        row = self._db.execute(query, (now, now)).fetchone()
+        if row is None:
+            return []
+        taken = [job for job in self.jobs(row[0]) if job.due <= now]
+        self._db.executemany("UPDATE job SET held = ? WHERE id = ?", [(until, job.id) for job in taken])
+        return taken
+
+    def postpone(self, job: Job, due: float, tries: int) -> None:
+        self._db.execute("UPDATE job SET due = ?, tries = ?, held = 0 WHERE id = ?", (due, tries, job.id))
+
+    def dequeue(self, job_id: int) -> bool:
+        return self._db.execute("DELETE FROM job WHERE id = ?", (job_id,)).rowcount > 0
+
     def drop(self, uid: int) -> dict[str, int]:
         span = (_address(uid, Plane.ITEM, 0), (uid + 1) << 32)
         counts = {
@@ -176,6 +206,7 @@ class _Transaction:
         counts["index cells"] = cells - sum(counts.values())
         self._db.execute("DELETE FROM ident WHERE uid = ?", (uid,))
         self._db.execute("DELETE FROM trace WHERE uid = ?", (uid,))
+        self._db.execute("DELETE FROM job WHERE uid = ?", (uid,))
         self._db.execute("DELETE FROM user WHERE uid = ?", (uid,))
         return counts
 

@@ -12,16 +12,15 @@ import numpy as np
 import orjson
 
 from idiolect.errors import InputError, NotFound, RecordTooLarge
-from idiolect.store import cells, chunks
+from idiolect.store import cells, chunks, states
 from idiolect.store.cache import IndexCache
 from idiolect.store.index import CHUNK, Entry, Snapshot
 from idiolect.store.keys import DataKey, Keyring, MasterKey
 from idiolect.store.rows import MAX_NUMBER, Plane, Reader, Rows, UserRow, Writer
 from idiolect.store.sealed import SealedReader, SealedWriter
 from idiolect.store.sqlite import SqliteRows
-from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Record
+from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Learnt, Record
 
-TRACES_KEPT = 1000
 VERSIONS_KEPT = 20
 """Artifacts of one method with the same settings; the oldest beyond that go."""
 VERSIONS_OF_EVERYONE = 2
@@ -94,10 +93,7 @@ class Store:
         if any(record.user_id == EVERYONE for record in batch):
             raise InputError(f"{EVERYONE!r} stands for what was learnt from many people; no user can be called so")
         sealed = [cells.dump_record(record) for record in batch]
-        vectors: Sequence[Floats | None] = [None] * len(batch)
-        if embed and self.embedder is not None:
-            vectors = list(self.embedder.embed([cells.index_text(record) for record in batch]))
-        entries = [cells.make_entry(record, vector) for record, vector in zip(batch, vectors, strict=True)]
+        entries = self._entries(batch, embed)
         groups: dict[str, list[int]] = {}
         for position, record in enumerate(batch):
             groups.setdefault(record.user_id, []).append(position)
@@ -109,7 +105,7 @@ class Store:
                 total += self._append(tx, user_id, key, rows, embed and self.embedder is not None)
         return total
 
-    def _row(self, tx: Writer, user_id: str, key: DataKey) -> tuple[DataKey, UserRow]:
+    def row(self, tx: Writer, user_id: str, key: DataKey) -> tuple[DataKey, UserRow]:
         """Return the user's row for writing, made where it does not exist."""
         row = tx.user(key.uid)
         if row is None:
@@ -125,7 +121,7 @@ class Store:
     def _append(
         self, tx: Writer, user_id: str, key: DataKey, rows: list[tuple[str, bytes, Entry]], embedded: bool
     ) -> Added:
-        key, row = self._row(tx, user_id, key)
+        key, row = self.row(tx, user_id, key)
         if embedded:
             row = self._claim_embedder(tx, key, row)
         macs = {key.mac(rid): position for position, (rid, _, _) in reversed(list(enumerate(rows)))}
@@ -145,7 +141,7 @@ class Store:
 
     def delete(self, user_id: str, record_ids: Iterable[str]) -> tuple[int, list[str]]:
         """Delete records and every artifact made from one of them; return how many, and the artifacts' ids."""
-        key = self._known(user_id)
+        key = self.known(user_id)
         ids = set(record_ids)
         with self.rows.write() as tx:
             row = tx.user(key.uid)
@@ -155,6 +151,7 @@ class Store:
             if not found:
                 return 0, []
             own = SealedWriter(tx, key)
+            row = states.clear(self, own, row, states.record_at(own, user_id, found.values()))
             chunks.blank(own, row, sorted(found.values()), int(self.about(key, row)["dim"]))
             own.delete(Plane.ITEM, found.values())
             tx.unlink(key.uid, found)
@@ -163,6 +160,35 @@ class Store:
             tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found)))
         self._cache.drop(key.uid)
         return len(found), list(stale.values())
+
+    def learn(self, user_id: str, learnt: Learnt, job: int = 0) -> Added | None:
+        """Keep what was learnt from a turn and take the turn from the queue, all of it or nothing.
+
+        ``None`` where the turn is no longer in the queue: another process has learnt from it, or the user is gone.
+        """
+        if not (job or learnt.records or learnt.states or learnt.artifacts):
+            return Added()
+        entries = self._entries(learnt.records)
+        rows = [(r.id, cells.dump_record(r), entry) for r, entry in zip(learnt.records, entries, strict=True)]
+        key = self.keyring.ensure([user_id])[0]
+        with self.rows.write() as tx:
+            if job and not tx.dequeue(job):
+                return None
+            added = self._append(tx, user_id, key, rows, self.embedder is not None) if rows else Added()
+            key, row = self.row(tx, user_id, key)
+            own = SealedWriter(tx, key)
+            own.delete(Plane.TURN, [job % MAX_NUMBER] if job else [])
+            row = states.merge(self, own, row, learnt.states, learnt.records)
+            tx.put_user(row)
+            for artifact in learnt.artifacts:
+                self._put_artifact(tx, *self.row(tx, user_id, key), artifact)
+        return added
+
+    def _entries(self, records: Sequence[Record], embed: bool = True) -> list[Entry]:
+        vectors: Sequence[Floats | None] = [None] * len(records)
+        if embed and records and self.embedder is not None:
+            vectors = list(self.embedder.embed([cells.index_text(record) for record in records]))
+        return [cells.make_entry(record, vector) for record, vector in zip(records, vectors, strict=True)]
 
     # -- embedding ---------------------------------------------------------------------------------------------
 
@@ -176,7 +202,8 @@ class Store:
             self._abouts[key.uid] = row.about, about
         return about
 
-    def _with_about(self, key: DataKey, row: UserRow, **changes: Any) -> UserRow:
+    def with_about(self, key: DataKey, row: UserRow, **changes: Any) -> UserRow:
+        """Return the row with sealed facts changed."""
         about = {**self.about(key, row), **changes}
         return replace(row, about=key.box.seal(orjson.dumps(about), b"about|%d" % key.uid))
 
@@ -188,14 +215,14 @@ class Store:
             return row
         if about["embedder"]:
             chunks.drop_vectors(SealedWriter(tx, key), row)
-        row = self._with_about(key, row, embedder=self.embedder.fingerprint, dim=self.embedder.dim)
+        row = self.with_about(key, row, embedder=self.embedder.fingerprint, dim=self.embedder.dim)
         return replace(row, epoch=row.epoch + 1)
 
     def embed(self, user_id: str, progress: Callable[[int, int], None] | None = None) -> int:
         """Embed the records that have no vector yet; return how many. Durable chunk by chunk, so it resumes."""
         if self.embedder is None:
             return 0
-        key = self._known(user_id)
+        key = self.known(user_id)
         with self.rows.write() as tx:
             row = tx.user(key.uid)
             if row is None:
@@ -248,7 +275,8 @@ class Store:
         with self.rows.read() as tx:
             return tx.user(number) is not None
 
-    def _known(self, user_id: str) -> DataKey:
+    def known(self, user_id: str) -> DataKey:
+        """Return the user's key; raises :class:`NotFound` for an unknown user."""
         key = self.keyring.get(user_id)
         if key is None:
             raise NotFound(f"no user {user_id!r}; see: idiolect users")
@@ -294,7 +322,7 @@ class Store:
 
     def page(self, user_id: str, start: int = 0, limit: int = 100) -> tuple[list[Record], int | None]:
         """Return up to ``limit`` records in the order in which they came, and where the next page starts, if any."""
-        key = self._known(user_id)
+        key = self.known(user_id)
         found: list[tuple[int, bytes]] = []
         with self.rows.read() as tx:
             row = tx.user(key.uid)
@@ -307,7 +335,7 @@ class Store:
 
     def find(self, user_id: str, record_id: str) -> Record:
         """Return one record by id."""
-        key = self._known(user_id)
+        key = self.known(user_id)
         with self.rows.read() as tx:
             number = tx.find(key.uid, [key.mac(record_id)])
             if not number:
@@ -363,8 +391,8 @@ class Store:
         """Change sealed facts about a user."""
         key = self.keyring.ensure([user_id])[0]
         with self.rows.write() as tx:
-            key, row = self._row(tx, user_id, key)
-            tx.put_user(replace(self._with_about(key, row, **facts), version=row.version + 1))
+            key, row = self.row(tx, user_id, key)
+            tx.put_user(replace(self.with_about(key, row, **facts), version=row.version + 1))
 
     # -- artifacts ---------------------------------------------------------------------------------------------
 
@@ -377,7 +405,7 @@ class Store:
         for artifact in artifacts:
             key = self.keyring.ensure([artifact.user_id])[0]
             with self.rows.write() as tx:
-                added += self._put_artifact(tx, *self._row(tx, artifact.user_id, key), artifact)
+                added += self._put_artifact(tx, *self.row(tx, artifact.user_id, key), artifact)
         return added
 
     def _put_artifact(self, tx: Writer, key: DataKey, row: UserRow, artifact: Artifact) -> bool:
@@ -411,7 +439,7 @@ class Store:
 
     def delete_artifacts(self, user_id: str, artifact_ids: Iterable[str]) -> int:
         """Delete artifacts by id; return how many there were."""
-        key, ids = self._known(user_id), set(artifact_ids)
+        key, ids = self.known(user_id), set(artifact_ids)
         with self.rows.write() as tx:
             row = tx.user(key.uid)
             own = SealedWriter(tx, key)
@@ -422,31 +450,6 @@ class Store:
         return len(gone)
 
     # -- traces ------------------------------------------------------------------------------------------------
-
-    def put_trace(self, user_id: str, trace_id: str, trace: Mapping[str, Any]) -> None:
-        """Keep what shaped an answer, sealed with the user's key; the oldest beyond 1,000 go."""
-        self.put_traces([(user_id, trace_id, trace)])
-
-    def put_traces(self, traces: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
-        """Keep (user id, trace id, trace) of any number of users in one transaction."""
-        of_user: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-        for user_id, trace_id, trace in traces:
-            of_user.setdefault(user_id, []).append((trace_id, trace))
-        keys = self.keyring.ensure(of_user)
-        with self.rows.write() as tx:
-            for key, (user_id, new) in zip(keys, of_user.items(), strict=True):
-                self._put_traces(tx, *self._row(tx, user_id, key), new)
-
-    def _put_traces(self, tx: Writer, key: DataKey, row: UserRow, new: list[tuple[str, Mapping[str, Any]]]) -> None:
-        first, end = row.traces, row.traces + len(new)
-        own = SealedWriter(tx, key)
-        own.put(Plane.TRACE, [(n, orjson.dumps(trace)) for n, (_, trace) in enumerate(new, first)])
-        for n, (trace_id, _) in enumerate(new, first):
-            tx.link_trace(bytes.fromhex(trace_id), key.uid, n)
-        if end > TRACES_KEPT:
-            own.delete(Plane.TRACE, range(max(0, first - TRACES_KEPT), end - TRACES_KEPT))
-            tx.unlink_traces(key.uid, end - TRACES_KEPT)
-        tx.put_user(replace(row, traces=end))
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Return a trace by id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from idiolect.store.keys import DataKey
 from idiolect.store.search import HYBRID, LEXICAL, Ranker, search
+from idiolect.store.states import standing_of, states_of, wishes_of
 from idiolect.store.store import Store
-from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record
+from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record, State, Wishes
 
 
 @dataclass
@@ -113,6 +114,22 @@ class StoredUser:
             found = search(snap, query, vector if same else None, k, now=self.now, kinds=kinds, ranker=chosen)
             records = self.store.records(self.id, (f.row for f in found), tx, key)
         return [Hit(record, f.score, f.parts) for record, f in zip(records, found, strict=True)]
+
+    def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return what has happened to some records, to this day; :meth:`State.holds` says what held at ``now``."""
+        return states_of(self.store, self.id, record_ids)
+
+    @cached_property
+    def standing(self) -> Sequence[Record]:
+        """The records that are always in mind and hold now, oldest first."""
+        records, states = standing_of(self.store, self.id)
+        held = [r for r in records if r.time < self.now and states.get(r.id, State()).holds(self.now)]
+        return sorted(held, key=lambda record: (record.time, record.id))
+
+    @cached_property
+    def wishes(self) -> Wishes:
+        """What the person wants of their memory."""
+        return wishes_of(self.store, self.id)
 
     def neighbours(self, record_id: str, before: int = 1, after: int = 1) -> list[Record]:
         """Return the records around one, in its own session, oldest first, itself included."""

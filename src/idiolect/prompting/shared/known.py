@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record, User
+from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record, State, User, Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,20 @@ class Known:
     def embedded(self, record_ids: Sequence[str]) -> Floats | None:
         """Return the stored vectors of some records."""
         return self.user.embedded(record_ids)
+
+    def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
+        """Return what has happened to some records."""
+        return self.user.states(record_ids)
+
+    @property
+    def standing(self) -> Sequence[Record]:
+        """The records that are always in mind."""
+        return self.user.standing
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the person wants of their memory."""
+        return self.user.wishes
 
     def before(self, time: float) -> Known:
         """Return the same person as of ``time``, without what was learnt since."""
