@@ -11,6 +11,7 @@ import pytest
 from helpers import HashEmbedder, RememberingToy, open_store, say
 from idiolect import registry
 from idiolect.config import PeersPolicy, Settings
+from idiolect.memory.feedback import SOURCE
 from idiolect.pipeline import Idiolect
 from idiolect.store.sharing import share, sharing
 from idiolect.store.store import Store
@@ -27,10 +28,16 @@ TASTES = {"ana": "saffron rice and quiet lakes", "bob": "smoked brisket and loud
 
 
 def history(user: str, taste: str, n: int = 30) -> list[Record]:
-    return [
-        say(user, f"I like {taste} number {i}", NOW - (n - i) * DAY, f"s{i // 6}", kind=KINDS[i % len(KINDS)])
-        for i in range(n)
-    ]
+    """All kinds of records in turn; the preferences are comments on answers, as people's feedback is kept."""
+    return [_said(user, f"I like {taste} number {i}", i, n) for i in range(n)]
+
+
+def _said(user: str, text: str, i: int, n: int) -> Record:
+    kind, more = KINDS[i % len(KINDS)], {}
+    if kind == "preference":
+        meta = {"answer": "Stew.", "trace": "", "feedback": {"comment": text}}
+        more = {"input": str(QUESTION.messages[-1]["content"]), "source": SOURCE, "meta": meta}
+    return say(user, text, NOW - (n - i) * DAY, f"s{i // 6}", kind=kind, **more)
 
 
 @dataclass

@@ -182,9 +182,9 @@ class TestMethod:
         _, method = registry.make_method(name)
         if not isinstance(method, Observes):
             return
-        turn = Turn(
-            ({"role": "user", "content": "I am allergic to peanuts. Remember that I live in Oslo."},), "Noted.", NOW
-        )
+        told = "No, I meant a dish without meat. I am allergic to peanuts. Remember that I live in Oslo."
+        talk = (("user", "What shall I cook?"), ("assistant", "Goulash."), ("user", told))
+        turn = Turn(tuple({"role": role, "content": text} for role, text in talk), "Noted.", NOW)
         learnt = method.observe(turn, StoredUser(world.app.store, "ana"), world.app.context())
         assert {r.user_id for r in learnt.records} == {"ana"}
         assert {a.user_id for a in learnt.artifacts} <= {"ana"}
