@@ -111,7 +111,7 @@ class Idiolect:
 
     def __post_init__(self) -> None:
         policy = self.settings.peers
-        self.peers = StorePeers(self.store, Policy(policy.texts, policy.least))
+        self.peers = StorePeers(self.store, Policy(policy.texts, policy.least), asked=lambda: self.clock())
         self.journal = Journal[Finished](self._write_down)
         self._closed_at = float("inf")
 
@@ -191,7 +191,7 @@ class Idiolect:
         start = time.perf_counter()
         chosen = self.methods(methods)
         ctx = self.context(tokens)
-        planned, offered = personalize(call, view(self.store, user, now), chosen, ctx, self.backend_name)
+        planned, offered = personalize(call, view(self.store, user, now, self.clock()), chosen, ctx, self.backend_name)
         trace = self._trace(call, planned, offered, user, chosen, ctx.tokens)
         trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
         return Plan(planned, secrets.token_hex(16), trace, user, chosen, self.store.number(user))
@@ -323,7 +323,7 @@ class Idiolect:
 
     def observe(self, turn: Turn, user: str, methods: Sequence[Named], job: int = 0) -> Learnt:
         """Let the methods learn from a turn now; return all that was kept, nothing where ``job`` was done before."""
-        seen, ctx = view(self.store, user), self.context()
+        seen, ctx = view(self.store, user, asked=self.clock()), self.context()
         turn = replace(turn, time=self._no_earlier(user, turn.time))
         observing = [method for _, method in methods if isinstance(method, Observes)]
         learnt = reduce(Learnt.plus, (method.observe(turn, seen, ctx) for method in observing), _use(turn))
@@ -331,6 +331,7 @@ class Idiolect:
         if self.store.learn(user, kept, job) is None:
             return Learnt()
         self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
+        self.counters.update(learnt.counts)
         if learnt.forget:
             self.store.delete(user, learnt.forget)
         for name, method in methods:
@@ -352,7 +353,7 @@ class Idiolect:
         able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
         if stale is None or not isinstance(method, Fits) or not able:
             return
-        seen = view(self.store, user)
+        seen = view(self.store, user, asked=self.clock())
         if stale(seen):
             self._keep(method.fit([seen], self.context()))
 
@@ -394,7 +395,7 @@ class Idiolect:
             return self._fit_together(name, method, users, progress)
         made = 0
         for done, user in enumerate(users, 1):
-            made += self._keep(method.fit([view(self.store, user)], self.context()))
+            made += self._keep(method.fit([view(self.store, user, asked=self.clock())], self.context()))
             if progress is not None:
                 progress(done, len(users))
         return made
@@ -411,7 +412,7 @@ class Idiolect:
         if "logprobs" not in self.backend.supports:
             able = [e.name for e in registry.backends if "logprobs" in e.info["supports"]]
             raise UnsupportedCall(f"measuring for {name}", self.backend_name, "logprobs", able)
-        people, ctx = [view(self.store, user) for user in users], self.context(progress=progress)
+        people, ctx = [view(self.store, user, asked=self.clock()) for user in users], self.context(progress=progress)
         return self._keep(method.prove(people, replace(ctx, check=self._go_on)))
 
     def _fit_together(
@@ -419,7 +420,7 @@ class Idiolect:
     ) -> int:
         """Learn from those of some users who share."""
         wanted = set(users)
-        people = [view(self.store, user) for user in sharing(self.store) if user in wanted]
+        people = [view(self.store, user, asked=self.clock()) for user in sharing(self.store) if user in wanted]
         if len(people) < self.settings.peers.least:
             raise ConfigError(
                 f"method {name!r} learns from many people at once: {len(people)} of {len(wanted)} share their records, "

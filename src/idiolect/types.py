@@ -241,6 +241,10 @@ class User(Protocol):
         """
 
     @property
+    def slots(self) -> Mapping[str, str]:
+        """For what a person has one of at a time (``meta["slot"]``: home, diet ...) the id of the newest record."""
+
+    @property
     def wishes(self) -> Wishes:
         """What the person wants of their memory."""
 
@@ -449,7 +453,8 @@ class Chunk:
 class Learnt:
     """What ``observe`` made of a turn; ``failures`` counts malformed model answers by name, never hidden.
 
-    ``states`` says what happened to earlier records, or to the new ones (:meth:`State.merged`).
+    ``states`` says what happened to earlier records, or to the new ones (:meth:`State.merged`); ``counts`` how often what
+    was decided (what was not kept, and why).
     """
 
     records: tuple[Record, ...] = ()
@@ -457,6 +462,7 @@ class Learnt:
     forget: tuple[str, ...] = ()  # ids of records that the user asked to forget
     failures: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, State] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, more: Learnt) -> Learnt:
         """Return what both say."""
@@ -465,7 +471,7 @@ class Learnt:
             states[rid] = states[rid].merged(news) if rid in states else news
         return Learnt(
             (*self.records, *more.records), (*self.artifacts, *more.artifacts), (*self.forget, *more.forget),
-            Counter(self.failures) + Counter(more.failures), states,
+            Counter(self.failures) + Counter(more.failures), states, Counter(self.counts) + Counter(more.counts),
         )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_what_is_told_comes_back_in_the_next_conversation(app):
     told = [u for u in plan.call.used if u.method == "memory"]
     assert [u.text for u in told] == ["I am allergic to peanuts."]
     record = app.store.find("ana", told[0].id)
-    source = app.store.find("ana", record.meta["from"])
+    source = app.store.find("ana", record.meta["sources"][0])
     assert (source.kind, source.output) == ("dialogue", "I am allergic to peanuts.")
     assert source.meta["answer"]
 

@@ -94,6 +94,11 @@ class Seen:
         return [record for record in self.base.standing if record.id in shown]
 
     @property
+    def slots(self) -> Mapping[str, str]:
+        """The newest record for what a person has one of at a time."""
+        return self.base.slots
+
+    @property
     def wishes(self) -> Wishes:
         """What the person wants of their memory."""
         return self.base.wishes

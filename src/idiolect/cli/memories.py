@@ -112,7 +112,7 @@ def search(
 
 
 def _put(store: Store, user: str, text: str) -> Record:
-    from idiolect.memory.statements import key
+    from idiolect.memory.sameness import key
     from idiolect.types import Record
 
     text = " ".join(text.split())

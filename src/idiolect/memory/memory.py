@@ -1,62 +1,112 @@
-"""Memory: what the user tells the assistant is kept after the answer, and comes back where it matters."""
+"""Memory: what the user tells the assistant is kept after the answer, stays true, and comes back where it matters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from idiolect.memory.statements import key, statements
+from idiolect.memory import gate, model_writer, statements
+from idiolect.memory.candidate import Proposal
+from idiolect.memory.reconcile import reconcile
+from idiolect.memory.tiers import strength
 from idiolect.registry import method
-from idiolect.types import Block, Call, Context, Item, Learnt, Record, Turn, Used, User, text_of
+from idiolect.text.rendering import date_header
+from idiolect.types import Block, Call, Context, Hit, Item, Learnt, Record, State, Turn, Used, User, text_of
+
+HYBRID_DENSE = 10.0
+"""The search counts a cosine as so many units of its word scores."""
+ALWAYS = 100.0
+"""Score of what is always in mind: it enters before anything that was searched for."""
 
 
-@method("memory", level="input", paper="arXiv:2504.19413 section 2 (additive form)")
+@method("memory", level="input", paper="arXiv:2504.19413 section 2; arXiv:2309.11696 (tiers)")
 @dataclass(frozen=True)
 class Memory:
-    """Keep what users say about themselves, and show the memories that bear on the question."""
+    """Keep what users say about themselves, close what no longer holds, and show what bears on the question."""
 
     k: int = 12
     """Candidates; how many of them enter is decided by the token budget."""
     share: float = 1.5
     """Part of the token budget relative to the other slots."""
+    least: float = 0.25
+    """Cosine to the question below which a memory is not brought up; half of it where they share words."""
+    fading: float = 1.0
+    """So much lower ranks what was said long ago and never of use."""
+    write: Literal["rules", "model"] = "rules"
+    """``rules`` needs no model; ``model`` lets the helper, or the model itself, read each exchange."""
     keep_turns: bool = True
     """Also keep each exchange as a dialogue record."""
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
-        """Offer matching memories as a block."""
-        hits = user.search(call.query, self.k, kinds=("profile",))
-        items = tuple(
-            Item(
-                hit.record.text,
-                Used("record", hit.record.id, "memory", "memory", hit.score, hit.parts),
-                hit.score,
-                order=hit.record.time,
-            )
-            for hit in hits
+        """Offer what is always in mind, and the memories that match, each that holds now."""
+        muted = {topic.lower() for topic in user.wishes.muted}
+        standing = [record for record in user.standing if record.meta.get("topic") not in muted]
+        in_mind = {record.id for record in standing}
+        hits = [
+            hit for hit in self._holding(call.query, user, ctx)
+            if hit.record.id not in in_mind and hit.record.meta.get("topic") not in muted
+        ]  # fmt: skip
+        always = tuple(_item(Hit(record, 100.0), "standing") for record in standing)
+        call = call.add(
+            Block("standing", "Always keep in mind about this person:", always, self.share / 2, stable=True)
         )
-        return call.add(Block("memory", "What this person has said about themselves:", items, self.share))
+        found = tuple(_item(hit, "memory") for hit in hits)
+        return call.add(Block("memory", "What this person has said about themselves:", found, self.share))
+
+    def _holding(self, query: str, user: User, ctx: Context) -> list[Hit]:
+        """Return the ``k`` best memories that hold; of a thing that changed often, many found ones do not."""
+        wanted, most = self.k, 64 * self.k
+        while True:
+            hits = user.search(query, wanted, kinds=("profile",))
+            states = user.states([hit.record.id for hit in hits])
+            held = [hit for hit in hits if states.get(hit.record.id, State()).holds(user.now)]
+            if len(held) >= self.k or len(hits) < wanted or wanted >= most:
+                break
+            wanted *= 4
+        near = [hit for hit in held if _belongs(hit, self.least)]
+        weighed = [self._weighed(hit, states.get(hit.record.id, State()), user, ctx) for hit in near]
+        return sorted(weighed, key=lambda hit: -hit.score)[: self.k]
+
+    def _weighed(self, hit: Hit, state: State, user: User, ctx: Context) -> Hit:
+        faded = self.fading * (strength(hit.record, state, min(user.now, ctx.clock())) - 1)
+        return replace(hit, score=hit.score + faded, parts={**hit.parts, "fading": round(faded, 4)})
 
     def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
         """Keep the exchange and the user's lasting statements, each with the turn it came from."""
         said = next((text_of(m) for m in reversed(turn.messages) if m.get("role") == "user"), "")
         if not said.strip():
             return Learnt()
+        if gate.unwanted(said, user.wishes):
+            return Learnt(counts={"memory.dropped.never": 1})
+        clean, secrets = gate.without_secrets(said)
         exchange = Record.new(
-            user.id, said, time=turn.time, kind="dialogue", source="chat", input=_before(turn),
+            user.id, clean, time=turn.time, kind="dialogue", source="chat", input=_before(turn),
             meta={"session": turn.session, "answer": turn.answer, "trace": turn.trace_id},
         )  # fmt: skip
-        memories = [
-            Record.new(
-                user.id, statement, time=turn.time, kind="profile", source="memory", key=key(statement),
-                meta={"from": exchange.id, "said_by": "user"},
-            )
-            for statement in statements(said)
-            if not self._known(statement, user)
-        ]  # fmt: skip
-        return Learnt(records=(*((exchange,) if self.keep_turns else ()), *memories))
+        proposal = self._proposal(turn, user, ctx)
+        proposal.dropped.update({"secret": secrets} if secrets else {})
+        learnt = reconcile(gate.pass_on(proposal, turn, user.wishes), exchange.id, turn, user, ctx)
+        return Learnt((exchange,)).plus(learnt) if self.keep_turns else learnt
 
-    def _known(self, statement: str, user: User) -> bool:
-        wanted = key(statement)
-        return any(key(hit.record.output) == wanted for hit in user.search(statement, 3, kinds=("profile",)))
+    def _proposal(self, turn: Turn, user: User, ctx: Context) -> Proposal:
+        if self.write == "model":
+            return model_writer.propose(turn, user, ctx)
+        return Proposal(tuple(statements.candidates(turn)), Counter())
+
+
+def _belongs(hit: Hit, least: float) -> bool:
+    """Whether a memory bears on the question; word scores grow with the history, so they alone decide nothing."""
+    shares_words = hit.parts.get("bm25", 0.0) > 0
+    if "dense" not in hit.parts:
+        return shares_words
+    return hit.parts["dense"] / HYBRID_DENSE >= (least / 2 if shares_words else least)
+
+
+def _item(hit: Hit, slot: str) -> Item:
+    record = hit.record
+    used = Used("record", record.id, "memory", slot, hit.score, hit.parts)
+    return Item(record.text, used, hit.score, date_header(record.time), record.time)
 
 
 def _before(turn: Turn) -> str:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 
+from idiolect.memory.candidate import Candidate
+from idiolect.memory.sameness import key
+from idiolect.types import Turn, text_of
+
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _REMEMBER = re.compile(
     r"^(?:please |and |also |oh |so |ok(?:ay)?,? )*"
@@ -72,6 +76,7 @@ def statements(text: str) -> list[str]:
     return list(found.values())
 
 
-def key(statement: str) -> str:
-    """Return what two wordings of the same statement share: lower case, no punctuation."""
-    return " ".join(re.findall(r"[^\W_]+", statement.lower()))
+def candidates(turn: Turn) -> list[Candidate]:
+    """Return what the user's latest message says about them."""
+    said = next((text_of(m) for m in reversed(turn.messages) if m.get("role") == "user"), "")
+    return [Candidate(text) for text in statements(said)]

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from idiolect.config import spec_of
 from idiolect.errors import InputError, NotFound
-from idiolect.memory.statements import key as statement_key
+from idiolect.memory.sameness import key as statement_key
 from idiolect.prompting.profile import read_claims
 from idiolect.serve import bodies
 from idiolect.serve.bodies import reply

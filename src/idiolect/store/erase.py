@@ -44,6 +44,7 @@ def erase(store: Store, user_id: str, now: float) -> Receipt:
     destroyed = store.keyring.destroy(user_id)
     with store.rows.write() as tx:
         removed = tx.drop(key.uid)
+    store.rows.scrub()
     if derived:
         removed["learnt_with_others"] = derived
     body = {

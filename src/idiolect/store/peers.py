@@ -46,6 +46,8 @@ class StorePeers:
     policy: Policy = Policy()
     people: Callable[[], Iterable[str]] | None = None
     clock: Callable[[], float] = time.monotonic
+    asked: Callable[[], float] = time.time
+    """The moment of asking, for what is searched among others' records."""
     _names: list[str] = field(default_factory=list)
     _items: dict[str, list[tuple[str, str]]] | None = None
     _held: dict[Hashable, tuple[_State, Floats | None]] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class StorePeers:
             if vector is not None:
                 found.append((float(vector @ own), name))
         found.sort(key=lambda pair: (pair[0] if farthest else -pair[0], pair[1]))
-        return [Near(view(self.store, name, user.now), similarity) for similarity, name in found[:k]]
+        return [Near(view(self.store, name, user.now, self.asked()), similarity) for similarity, name in found[:k]]
 
     def vector(self, user: User) -> Floats | None:
         """Return the unit mean vector ``[dim]`` of the newest records that a view of a person shows."""

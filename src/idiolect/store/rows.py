@@ -116,6 +116,9 @@ class Writer(Reader, Protocol):
     def unlink_traces(self, uid: int, below: int) -> None:
         """Forget a user's traces with a smaller number."""
 
+    def unlink_some(self, uid: int, numbers: Iterable[int]) -> None:
+        """Forget some of a user's traces by number."""
+
     def enqueue(self, uid: int, due: float) -> Job:
         """Let a turn wait; its number is never given again."""
 
@@ -152,6 +155,9 @@ class Rows(Protocol):
 
     def size(self) -> int:
         """Bytes on disk."""
+
+    def scrub(self) -> None:
+        """Let nothing of what was deleted stay on the disk, not even sealed."""
 
     def close(self) -> None:
         """Close all connections."""

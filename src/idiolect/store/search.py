@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.store.index import GAP, Snapshot
-from idiolect.text.dates import date_ranges
+from idiolect.text.moments import asked_ranges
 from idiolect.text.terms import speaker_hash, terms
 
 Floats = npt.NDArray[np.float32]
@@ -81,17 +81,22 @@ def search(
     k: int,
     *,
     now: float = np.inf,
+    asked: float = np.inf,
     kinds: Sequence[str] = (),
     ranker: Ranker = HYBRID,
 ) -> list[Found]:
-    """Return the ``k`` best visible rows, best first; ties go to the older row."""
+    """Return the ``k`` best visible rows, best first; ties go to the older row.
+
+    Only rows before ``now`` are visible. Words such as "yesterday" are resolved against ``asked``, the moment of the
+    question, or left alone where it is not finite.
+    """
     if snap.n == 0 or k <= 0:
         return []
     ground = _ground(snap, now, kinds, ranker)
     if not ground.n:
         return []
     usable = ranker.dense and snap.vectors is not None
-    return _Scorer(snap, ground, ranker, query, vector if usable else None, now).top(k)
+    return _Scorer(snap, ground, ranker, query, vector if usable else None, now, asked).top(k)
 
 
 # -- what does not depend on the query
@@ -190,14 +195,21 @@ class _Scorer:
     """One query's scores, by position."""
 
     def __init__(
-        self, snap: Snapshot, ground: _Ground, ranker: Ranker, query: str, vector: Floats | None, now: float
+        self,
+        snap: Snapshot,
+        ground: _Ground,
+        ranker: Ranker,
+        query: str,
+        vector: Floats | None,
+        now: float,
+        asked: float,
     ) -> None:
         self.snap, self.layout, self.ground, self.ranker = snap, snap.layout, ground, ranker
         self.now = now if np.isfinite(now) else snap.newest
         self.bm25 = self._bm25(terms(query)) if ranker.lexical else None
         self.vector = vector
         self.dense = None if vector is None else self._dense(vector)
-        self.bonuses = self._bonuses(query)
+        self.bonuses = self._bonuses(query, asked)
 
     def _bm25(self, query: Sequence[int]) -> Floats:
         """Return the lexical part at every position; 0 where no visible record lies."""
@@ -241,7 +253,7 @@ class _Scorer:
             cosine *= ground.present
         return _smooth(cosine, self.ranker.vectors, self.layout.solo) * ground.gain
 
-    def _bonuses(self, query: str) -> dict[str, tuple[float, Mask]]:
+    def _bonuses(self, query: str, asked: float) -> dict[str, tuple[float, Mask]]:
         """Return weight and rows of what the query names."""
         snap, r = self.snap, self.ranker
         out: dict[str, tuple[float, Mask]] = {}
@@ -250,7 +262,7 @@ class _Scorer:
             named = {speaker_hash(word) for word in _WORD.findall(query.lower())} & known
             if named and named != known:
                 out["speaker"] = r.speaker, np.logical_or.reduce([snap.speaker == name for name in named])
-        ranges = date_ranges(query, snap.summary.years) if r.date else []
+        ranges = asked_ranges(query, snap.summary.years, asked) if r.date else []
         if ranges:
             inside = np.logical_or.reduce([(snap.time >= start) & (snap.time < end) for start, end in ranges])
             out["date"] = r.date, inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import sqlite3
 import threading
@@ -16,6 +17,8 @@ from idiolect.errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 from idiolect.store.rows import MAX_NUMBER, Job, Plane, UserRow
 
 BUSY_SECONDS = 30.0
+
+log = logging.getLogger("idiolect")
 
 _AT_ONCE = 256  # parameters of one statement
 _COLUMNS = tuple(field.name for field in fields(UserRow))
@@ -73,6 +76,7 @@ def connect(path: Path, *, journal: str) -> sqlite3.Connection:
         db.execute(f"PRAGMA journal_mode={journal}")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-16000")
+        db.execute("PRAGMA secure_delete=ON")
     return db
 
 
@@ -193,6 +197,9 @@ class _Transaction:
     def dequeue(self, job_id: int) -> bool:
         return self._db.execute("DELETE FROM job WHERE id = ?", (job_id,)).rowcount > 0
 
+    def unlink_some(self, uid: int, numbers: Iterable[int]) -> None:
+        self._db.executemany("DELETE FROM trace WHERE uid = ? AND number = ?", ((uid, n) for n in numbers))
+
     def drop(self, uid: int) -> dict[str, int]:
         span = (_address(uid, Plane.ITEM, 0), (uid + 1) << 32)
         counts = {
@@ -294,6 +301,14 @@ class SqliteRows:
             answer = self._db().execute("PRAGMA quick_check(1)").fetchone()[0]
         if answer != "ok":
             raise StoreCorrupt(f"{self.path} is damaged: {answer}. Restore a backup; keep a copy of the damaged file.")
+
+    def scrub(self) -> None:
+        """Empty the log into the file, whose freed space is overwritten as it comes free."""
+        with translated(self.path):
+            busy = self._db().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            name = self.path.name
+            log.warning("%s: others are reading; what was deleted leaves its log with the next checkpoint", name)
 
     def size(self) -> int:
         """Bytes on disk, the log included."""

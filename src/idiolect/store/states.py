@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STANDING = 64
 """So many records of a person are always in mind; the oldest beyond that are found by search alone."""
 
+SLOTS = 512
+"""Of so many things a person has one at a time (a home, a favourite film) the newest statement is known at once."""
+
 
 def plain(state: State) -> dict[str, Any]:
     """Return a state as a JSON value; what is as it was at first is left out."""
@@ -37,6 +40,11 @@ def parse(table: Mapping[str, Any]) -> State:
     """Inverse of :func:`plain`."""
     state = State(**{**table, "sources": tuple(table.get("sources", ()))})
     return replace(state, closed=table.get("closed", math.inf))
+
+
+def set_wishes(store: Store, user_id: str, wishes: Wishes) -> None:
+    """Keep what a person wants of their memory."""
+    store.set_about(user_id, muted=list(wishes.muted), never=list(wishes.never))
 
 
 def states_of(store: Store, user_id: str, record_ids: Sequence[str]) -> dict[str, State]:
@@ -75,12 +83,14 @@ def merge(
     before = _read(own, list(numbers.values()))
     _write(own, {n: before.get(n, State()).merged(patches[rid]) for rid, n in numbers.items()})
     always = [record.id for record in new if record.meta.get("always")]
-    return _with_standing(store, own, own.key, row, add=always) if always else row
+    row = _with_standing(store, own, own.key, row, add=always) if always else row
+    return _with_slots(store, own.key, row, {r.meta["slot"]: r.id for r in new if r.meta.get("slot")})
 
 
 def clear(store: Store, own: SealedWriter, row: UserRow, gone: Mapping[int, Record]) -> UserRow:
     """Take back what deleted records had done: what they closed holds again, and they are no longer in mind."""
     own.delete(Plane.STATE, gone)
+    row = _with_slots(store, own.key, row, {}, drop=[record.id for record in gone.values()])
     closed_by = {rid: record.id for record in gone.values() for rid in record.meta.get("closes", ())}
     numbers = _numbers(own.tx, own.key, list(closed_by))
     before, again = _read(own, list(numbers.values())), dict[int, State]()
@@ -89,6 +99,8 @@ def clear(store: Store, own: SealedWriter, row: UserRow, gone: Mapping[int, Reco
         if state.closed_by == closed_by[rid]:
             again[number] = replace(state, closed=math.inf, closed_by="")
     _write(own, again)
+    back = {r.meta["slot"]: r.id for r in record_at(own, "", again).values() if r.meta.get("slot")}
+    row = _with_slots(store, own.key, row, back)
     return _with_standing(store, own, own.key, row, drop=[record.id for record in gone.values()])
 
 
@@ -122,6 +134,14 @@ def _with_standing(
     if len(after) > STANDING:
         after = _holding(own, after)[-STANDING:]
     return row if after == before else store.with_about(key, row, standing=after)
+
+
+def _with_slots(store: Store, key: DataKey, row: UserRow, news: Mapping[str, str], drop: Sequence[str] = ()) -> UserRow:
+    """Return the user's row with the newest record of each slot; the slots that were set longest ago go first."""
+    before = dict(store.about(key, row).get("slots", {}))
+    after = {slot: rid for slot, rid in before.items() if slot not in news and rid not in drop} | dict(news)
+    after = dict(list(after.items())[-SLOTS:])
+    return row if after == before else store.with_about(key, row, slots=after)
 
 
 def _holding(own: SealedReader, ids: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,9 @@ class StoredUser:
     now: float = float("inf")
     vectors: dict[str, Floats] = field(default_factory=dict)
     """Query vectors already made, by text; several methods ask for the same one."""
+    asked: float | None = None
+    """The moment of asking, which "yesterday" in a query means; ``now`` counts before it, and without both the wall
+    clock does."""
 
     @cached_property
     def _key(self) -> DataKey | None:
@@ -61,7 +65,7 @@ class StoredUser:
 
     def before(self, time: float) -> StoredUser:
         """Return the same person as of ``time``, never later than ``now``."""
-        return StoredUser(self.store, self.id, min(time, self.now), self.vectors)
+        return StoredUser(self.store, self.id, min(time, self.now), self.vectors, self.asked)
 
     def mean_vector(self, latest: int = 100, only: Collection[str] | None = None) -> Floats | None:
         """Return the mean of the newest records' vectors as a unit vector ``[dim]``, ``None`` without any.
@@ -88,6 +92,12 @@ class StoredUser:
         norm = float(np.linalg.norm(mean))
         return None if norm == 0 else (mean / norm).astype(np.float32)
 
+    @property
+    def _asked(self) -> float:
+        if np.isfinite(self.now):
+            return self.now
+        return time.time() if self.asked is None else self.asked
+
     def _vector(self, query: str) -> Floats | None:
         embedder = self.store.embedder
         if embedder is None or not query.strip():
@@ -111,7 +121,9 @@ class StoredUser:
             same = self.store.embedder is not None and about["embedder"] == self.store.embedder.fingerprint
             snap = self.store.snapshot(tx, key, row)
             chosen = ranker or (HYBRID if vector is not None and same else LEXICAL)
-            found = search(snap, query, vector if same else None, k, now=self.now, kinds=kinds, ranker=chosen)
+            found = search(
+                snap, query, vector if same else None, k, now=self.now, asked=self._asked, kinds=kinds, ranker=chosen
+            )
             records = self.store.records(self.id, (f.row for f in found), tx, key)
         return [Hit(record, f.score, f.parts) for record, f in zip(records, found, strict=True)]
 
@@ -125,6 +137,11 @@ class StoredUser:
         records, states = standing_of(self.store, self.id)
         held = [r for r in records if r.time < self.now and states.get(r.id, State()).holds(self.now)]
         return sorted(held, key=lambda record: (record.time, record.id))
+
+    @cached_property
+    def slots(self) -> Mapping[str, str]:
+        """For what a person has one of at a time the id of the newest record."""
+        return dict(self.store.facts(self.id).get("slots", {}))
 
     @cached_property
     def wishes(self) -> Wishes:
@@ -170,6 +187,6 @@ class StoredUser:
         return out
 
 
-def view(store: Store, user_id: str, now: float | None = None) -> StoredUser:
-    """Open a view; without ``now`` everything is visible."""
-    return StoredUser(store, user_id, np.inf if now is None else now)
+def view(store: Store, user_id: str, now: float | None = None, asked: float | None = None) -> StoredUser:
+    """Open a view; without ``now`` everything is visible. ``asked`` is the moment of asking."""
+    return StoredUser(store, user_id, np.inf if now is None else now, asked=asked)

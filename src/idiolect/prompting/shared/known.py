@@ -72,6 +72,11 @@ class Known:
         return self.user.standing
 
     @property
+    def slots(self) -> Mapping[str, str]:
+        """The newest record for what a person has one of at a time."""
+        return self.user.slots
+
+    @property
     def wishes(self) -> Wishes:
         """What the person wants of their memory."""
         return self.user.wishes

@@ -1,0 +1,132 @@
+"""Holding what may become a memory against what is known: new, said before, or the end of something.
+
+Nothing is destroyed. A statement that contradicts an earlier one closes it, from when it holds, and names it; one that
+says the same again adds its exchange to the sources. The search for what it may touch looks at a bounded number of
+memories, so the cost does not grow with the history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from idiolect.memory import sameness
+from idiolect.memory.candidate import Candidate, Proposal
+from idiolect.memory.sameness import Statement
+from idiolect.types import Context, Learnt, Record, State, Turn, User
+
+SOURCE = "memory"
+NEAR = 12
+"""So many earlier memories are looked at for each candidate."""
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    record: Record
+    said: Statement
+
+    @property
+    def inferred(self) -> bool:
+        return self.record.meta.get("said_by") == "inferred"
+
+
+@dataclass
+class _Result:
+    records: list[Record] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def happened(self, record_id: str, news: State) -> None:
+        self.states[record_id] = self.states[record_id].merged(news) if record_id in self.states else news
+
+
+def reconcile(proposal: Proposal, exchange: str, turn: Turn, user: User, ctx: Context) -> Learnt:
+    """Return the records to keep and what happens to earlier ones; ``exchange`` is the id of the source."""
+    result = _Result()
+    texts = sameness.read([candidate.text for candidate in proposal.candidates], ctx.embedder)
+    for candidate, said in zip(proposal.candidates, texts, strict=True):
+        earlier = _earlier(candidate, user, result, ctx)
+        _settle(candidate, said, earlier, exchange, turn, user.id, result)
+    result.counts.update({f"memory.dropped.{name}": n for name, n in proposal.dropped.items()})
+    return Learnt(tuple(result.records), failures=proposal.failures, states=result.states, counts=result.counts)
+
+
+def _settle(
+    candidate: Candidate, said: Statement, earlier: Sequence[_Earlier], exchange: str, turn: Turn, user_id: str,
+    result: _Result,
+) -> None:  # fmt: skip
+    again = next((one for one in earlier if _says_the_same(candidate, said, one)), None)
+    if again is not None and not (again.inferred and candidate.said_by != "inferred"):
+        result.happened(again.record.id, State(sources=(exchange,)))
+        result.counts["memory.known"] += 1
+        return
+    closed = [one for one in earlier if one is again or _contradicts(candidate, said, one)]
+    if candidate.said_by == "inferred" and any(not one.inferred for one in closed):
+        result.counts["memory.outranked"] += 1
+        return
+    record = _record(candidate, exchange, turn, user_id, [one.record for one in closed])
+    since = turn.time if candidate.holds_from is None else candidate.holds_from
+    for one in closed:
+        result.happened(one.record.id, State(closed=max(since, one.record.time), closed_by=record.id))
+    if candidate.until is not None:
+        result.happened(record.id, State(closed=candidate.until))
+    result.records.append(record)
+    result.counts["memory.closed"] += len(closed)
+    result.counts["memory.kept"] += 1
+
+
+def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, closed: Sequence[Record]) -> Record:
+    meta = {
+        "sources": [exchange], "said_by": candidate.said_by, "topic": candidate.topic, "slot": candidate.slot,
+        "value": candidate.value, "holds_from": candidate.holds_from, "confidence": candidate.confidence,
+        "session": turn.session if candidate.scope == "session" else "", "always": candidate.always,
+        "ends": candidate.ends, "closes": [record.id for record in closed],
+    }  # fmt: skip
+    return Record.new(
+        user_id, candidate.text, time=turn.time, kind="profile", source=SOURCE, key=sameness.key(candidate.text),
+        meta={name: value for name, value in meta.items() if value not in ("", None, False, [])},
+    )  # fmt: skip
+
+
+def _earlier(candidate: Candidate, user: User, result: _Result, ctx: Context) -> list[_Earlier]:
+    """Return the memories that hold and may say the same or the contrary, the likeliest first."""
+    found = {hit.record.id: hit.record for hit in user.search(candidate.text, NEAR, kinds=("profile",))}
+    wanted = [rid for rid in (user.slots.get(candidate.slot, ""), *candidate.closes) if rid and rid not in found]
+    found |= {record.id: record for rid in wanted for record in user.neighbours(rid, 0, 0)}
+    states = user.states(list(found))
+    held = [r for r in found.values() if math.isinf(states.get(r.id, State()).closed)]
+    held = [r for r in (*result.records, *held) if math.isinf(result.states.get(r.id, State()).closed)]
+    said = sameness.read([record.output for record in held], ctx.embedder)
+    return [_Earlier(record, statement) for record, statement in zip(held, said, strict=True)]
+
+
+def _says_the_same(candidate: Candidate, said: Statement, one: _Earlier) -> bool:
+    meta = one.record.meta
+    if bool(meta.get("ends")) != candidate.ends or one.record.id in candidate.closes:
+        return False
+    if candidate.slot and meta.get("slot") == candidate.slot:
+        return _same_value(candidate.value, str(meta.get("value", "")))
+    return sameness.same(said, one.said)
+
+
+def _contradicts(candidate: Candidate, said: Statement, one: _Earlier) -> bool:
+    meta = one.record.meta
+    if one.record.id in candidate.closes:
+        return True
+    if candidate.slot and meta.get("slot") == candidate.slot:
+        return not _same_value(candidate.value, str(meta.get("value", ""))) or candidate.ends
+    if candidate.ends and not meta.get("ends"):
+        return sameness.overlap(said, one.said) >= 0.5 and (
+            sameness.jaccard(said, one.said) >= 0.3 or sameness.cosine(said, one.said) >= 0.5
+        )
+    if candidate.said_by == "corrected":
+        return sameness.overlap(said, one.said) >= 0.5 or sameness.cosine(said, one.said) >= 0.55
+    opposite = said.negated != one.said.negated
+    return opposite and (sameness.jaccard(said, one.said) >= 0.6 or sameness.cosine(said, one.said) >= 0.8)
+
+
+def _same_value(a: str, b: str) -> bool:
+    first, second = set(a.split()), set(b.split())
+    return first <= second or second <= first
