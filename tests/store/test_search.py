@@ -92,6 +92,31 @@ def test_a_date_in_the_question_counts(tmp_path):
     assert user.search("the market on 8 June", 1)[0].record.time == june
 
 
+def test_a_relative_date_is_of_the_moment_of_asking(tmp_path):
+    store = open_store(tmp_path)
+    days = [1683504000.0 + 86400 * i for i in range(5)]  # Monday, 8 May 2023, and the days after
+    store.add([say("ana", "went to the market", day, f"s{day}") for day in days])
+    query = "which market did I go to yesterday"
+
+    def first(user: StoredUser, query: str = query) -> float:
+        return user.search(query, 1)[0].record.time
+
+    assert first(StoredUser(store, "ana", asked=days[2] + 5)) == days[1]
+    assert (
+        first(StoredUser(store, "ana", asked=days[2] + 5).before(days[4])) == days[3]
+    )  # the earlier limit is the moment
+    assert first(StoredUser(store, "ana", now=days[3] + 5, asked=days[2])) == days[2]
+    assert first(StoredUser(store, "ana"), "the market yesterday") == days[4]  # long ago by the wall clock: the newest
+    late = StoredUser(store, "ana", asked=days[4] + 14 * 86400)
+    assert first(late, "the market before last month") == days[4]
+    assert {hit.record.time for hit in late.search("the market since 11 May", 5) if hit.parts.get("date")} == {
+        *days[3:]
+    }
+    assert {hit.record.time for hit in late.search("the market before 10 May 2023", 5) if hit.parts.get("date")} == {
+        *days[:2]
+    }
+
+
 @pytest.mark.parametrize("ranker", [HYBRID, LEXICAL, DENSE], ids=["hybrid", "lexical", "dense"])
 def test_of_equal_records_the_older_comes_first(tmp_path, form, ranker):
     store = open_store(tmp_path, HashEmbedder())
