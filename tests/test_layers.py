@@ -11,9 +11,9 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
-    {"equality"}, {"types", "peers", "inside"}, {"errors"}, {"registry", "worker"}, {"config", "models"},
-    {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
-    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"pipeline"},
+    {"equality"}, {"records"}, {"types", "peers", "inside"}, {"errors"}, {"registry", "worker", "turns"},
+    {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
+    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
 METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +21,15 @@ from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
 from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
 from idiolect.journal import Journal
+from idiolect.opening import helper_of, open_store
 from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.finishing import Finished, Waiting, claim, keep_finished, put_back
-from idiolect.store.keys import MasterKey
 from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.sharing import permitted, sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
-from idiolect.text.embedding import load_embedder
+from idiolect.turns import plain_turn, read_turn, use_of
 from idiolect.types import (
     Artifact,
     Backend,
@@ -45,7 +45,6 @@ from idiolect.types import (
     Observes,
     Proves,
     Sampling,
-    State,
     Turn,
     Used,
 )
@@ -253,7 +252,7 @@ class Idiolect:
         remember: bool | None = None,
     ) -> Answer:
         """Answer a conversation for a user, keep the trace and, unless told otherwise, learn from the turn."""
-        call = Call(tuple(messages), sampling=sampling or Sampling())
+        call = Call(tuple(messages), session=session, sampling=sampling or Sampling())
         plan = self.plan(call, user, methods=methods, now=now, tokens=tokens)
         completion = self.backend.generate([plan.call])[0]
         self.finish(plan, call.messages, completion, session=session, remember=remember).result()
@@ -326,7 +325,7 @@ class Idiolect:
         seen, ctx = view(self.store, user, asked=self.clock()), self.context()
         turn = replace(turn, time=self._no_earlier(user, turn.time))
         observing = [method for _, method in methods if isinstance(method, Observes)]
-        learnt = reduce(Learnt.plus, (method.observe(turn, seen, ctx) for method in observing), _use(turn))
+        learnt = reduce(Learnt.plus, (method.observe(turn, seen, ctx) for method in observing), use_of(turn))
         kept = replace(learnt, artifacts=tuple(permitted(self.store, learnt.artifacts)))
         if self.store.learn(user, kept, job) is None:
             return Learnt()
@@ -466,40 +465,10 @@ class Idiolect:
         return erase(self.store, user, self.clock())
 
 
-def _use(turn: Turn) -> Learnt:
-    """Return the use that an answer made of records."""
-    return Learnt(states={rid: State(1, turn.time) for rid in turn.used})
-
-
-def plain_turn(turn: Turn, methods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a turn, and the methods that are to learn from it, as a JSON value."""
-    return {
-        "messages": list(turn.messages), "answer": turn.answer, "time": turn.time, "session": turn.session,
-        "trace": turn.trace_id, "used": list(turn.used), "methods": list(methods),
-    }  # fmt: skip
-
-
-def read_turn(plainly: Mapping[str, Any]) -> tuple[Turn, list[MethodSpec]]:
-    """Inverse of :func:`plain_turn`."""
-    p = plainly
-    turn = Turn(tuple(p["messages"]), p["answer"], p["time"], p["session"], p["trace"], tuple(p["used"]))
-    return turn, list(p["methods"])
-
-
 def _of_drafts(call: Call) -> list[Used]:
     """Return what shaped the alternatives among which a draft is chosen; what several share, once."""
     found = [used for one in (call.choose.alternatives if call.choose else ()) for used in one.used]
     return list({(used.id, used.slot): used for used in found}.values())
-
-
-def helper_of(settings: Settings, **more: Any) -> Backend | None:
-    """Make the helper that the settings name, with ``more`` settings where its backend knows them."""
-    if not settings.helper:
-        return None
-    table = dict(settings.backends.get(settings.helper, {}))
-    entry = registry.backends.get(str(table.pop("backend", settings.helper)))
-    known = {f.name for f in fields(cast("Any", entry.make))}
-    return registry.build(entry, {**{key: value for key, value in more.items() if key in known}, **table})
 
 
 def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, ...]:
@@ -516,10 +485,3 @@ def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, 
             blocks.append(Block(slot["slot"], slot["title"], tuple(items), stable=slot["stable"]))
     blocks.sort(key=lambda block: not block.stable)
     return write(trace["base"], blocks) if blocks else tuple(trace["base"])
-
-
-def open_store(settings: Settings, ask: Callable[[str], str] | None = None, *, embed: bool = True) -> Store:
-    """Open the store that the settings name."""
-    paths = settings.paths
-    embedder = load_embedder(settings.embedder) if embed else None
-    return Store.open(Path(paths.data), Path(paths.keys), MasterKey(paths.master_key, ask), embedder)

@@ -7,16 +7,22 @@ A personalization method is an edit of one value, the :class:`Call`. All types h
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from idiolect.equality import Equal
+from idiolect.records import KINDS as KINDS
+from idiolect.records import Hit as Hit
+from idiolect.records import Kind as Kind
+from idiolect.records import Record as Record
+from idiolect.records import State as State
+from idiolect.records import Wishes as Wishes
+from idiolect.records import record_id as record_id
 
 if TYPE_CHECKING:
     from idiolect.peers import Peers
@@ -25,120 +31,12 @@ Floats = npt.NDArray[np.float32]
 Message = Mapping[str, Any]
 """One chat message in OpenAI form; keys that are not ours (``tool_calls``, image parts ...) are carried untouched."""
 
-Kind = Literal["profile", "relation", "dialogue", "content", "interaction", "preference"]
-"""The six kinds of personal data (survey arXiv 2502.11528, section 2)."""
-KINDS: tuple[str, ...] = get_args(Kind)
-
 Level = Literal["input", "model", "objective", "trust"]
 
 EVERYONE = "*"
 """Owner of artifacts that were learnt from many people; no user can have this id."""
 
 _EMPTY: Mapping[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One thing a user left behind.
-
-    ``time`` is in seconds since the epoch, UTC. ``input`` is what stood before the user (the other speaker's turn, the
-    article, the question), ``output`` what the user said, wrote, chose or gave. ``id`` is sortable by time and derived
-    from the content, so that the same record imported twice is one record.
-
-    ``meta`` keys with a meaning to the store: ``session`` (a conversation or thread; neighbours are looked up in it)
-    and ``speaker`` (who said ``output``, where that is not simply the user).
-    """
-
-    id: str
-    user_id: str
-    kind: Kind
-    time: float
-    input: str
-    output: str
-    source: str
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-    @staticmethod
-    def new(
-        user_id: str,
-        output: str,
-        *,
-        time: float,
-        kind: Kind = "content",
-        input: str = "",
-        source: str = "api",
-        meta: Mapping[str, Any] = _EMPTY,
-        key: str = "",
-    ) -> Record:
-        """Build a record with its content-derived id.
-
-        ``key`` is the record's identity in its source (a message id, a file name and offset). Without one the
-        identity is the content itself. Raises ``ValueError`` for an unknown ``kind`` or a time that is not finite.
-        """
-        if kind not in KINDS:
-            raise ValueError(f"unknown record kind {kind!r}; one of {', '.join(KINDS)}")
-        if not -(2.0**40) < time < 2.0**40:
-            raise ValueError(f"record time {time!r} is not a usable number of seconds since the epoch")
-        rid = record_id(time, source, key, kind, input, output)
-        return Record(rid, user_id, kind, time, input, output, source, dict(meta))
-
-    @property
-    def text(self) -> str:
-        """What retrieval reads: input and output, the empty ones left out."""
-        return "\n".join(part for part in (self.input, self.output) if part)
-
-
-def record_id(time: float, source: str, key: str, kind: str, input: str, output: str) -> str:
-    """Return 12 hex digits of time [ms, offset so that it is positive] and 20 of a content hash."""
-    identity = (source, key) if key else (source, kind, input, output)
-    digest = hashlib.blake2b("\x1f".join(identity).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-    return f"{round(time * 1000) + (1 << 46):012x}{digest}"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What has happened to a record since it was written; the record itself never changes.
-
-    ``uses`` counts the answers that it entered, ``used`` is the time of the last one. ``sources`` are further records
-    that say the same. From ``closed`` on it no longer holds, because of the record ``closed_by``. ``pinned`` ones are
-    always in mind.
-    """
-
-    uses: int = 0
-    used: float = 0.0
-    sources: tuple[str, ...] = ()
-    closed: float = math.inf
-    closed_by: str = ""
-    pinned: bool = False
-
-    def holds(self, moment: float) -> bool:
-        """Whether the record holds at a moment; an infinite moment is after every closing."""
-        return self.closed > moment or math.isinf(self.closed)
-
-    def merged(self, news: State) -> State:
-        """Return the state after more has happened; the order does not matter, and the earliest closing stands."""
-        first = self if self.closed <= news.closed else news
-        return State(
-            self.uses + news.uses, max(self.used, news.used), tuple(dict.fromkeys((*self.sources, *news.sources))),
-            first.closed, first.closed_by, self.pinned or news.pinned,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a person wants of their memory: topics that are not brought up, and words that are never to be kept."""
-
-    muted: tuple[str, ...] = ()
-    never: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One record found for a query: the fused ``score`` and the ``parts`` it was made of."""
-
-    record: Record
-    score: float
-    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +127,9 @@ class User(Protocol):
 
         ``None`` where the store keeps no vectors of the embedder that is in use.
         """
+
+    def since(self, time: float) -> list[Record]:
+        """Return the records from ``time`` on, oldest first, without reading the others."""
 
     def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
         """Return what has happened to some records; those to which nothing has are left out."""
@@ -358,13 +259,14 @@ class Call(Equal):
     ``messages`` under the token budget. ``extra`` is everything else the client sent, forwarded untouched. ``focus``
     is the part of the last user message that says what it is about, where the caller knows it: instructions and lists
     of labels would mislead the search. ``item`` names the thing asked about, where others may have records about it
-    (``meta["item"]``). ``plausibility`` leaves a mixture only the tokens that the first branch gives at least that part
-    of its best token's probability.
+    (``meta["item"]``), ``session`` the conversation. ``plausibility`` leaves a mixture only the tokens that the first
+    branch gives at least that part of its best token's probability.
     """
 
     messages: tuple[Message, ...]
     focus: str = ""
     item: str = ""
+    session: str = ""
     context: tuple[Block, ...] = ()
     soft_prompt: Floats | None = None  # [tokens, hidden]
     mix: tuple[Branch, ...] = ()
@@ -453,8 +355,8 @@ class Chunk:
 class Learnt:
     """What ``observe`` made of a turn; ``failures`` counts malformed model answers by name, never hidden.
 
-    ``states`` says what happened to earlier records, or to the new ones (:meth:`State.merged`); ``counts`` how often what
-    was decided (what was not kept, and why).
+    ``states`` says what happened to earlier records, or to the new ones (:meth:`State.merged`); ``counts`` what was
+    decided how often (what was not kept, and why).
     """
 
     records: tuple[Record, ...] = ()

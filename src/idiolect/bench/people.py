@@ -83,6 +83,10 @@ class Seen:
         shown = {record.id for record in self.history}
         return [hit for hit in hits if hit.record.id in shown][:k]
 
+    def since(self, time: float) -> list[Record]:
+        """Return the shown records from ``time`` on, oldest first."""
+        return [record for record in self.history if record.time >= time]
+
     def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
         """Return what has happened to some records."""
         return self.base.states(record_ids)

@@ -176,7 +176,7 @@ def own(
     Results hold neither text nor user ids. Another person's records do enter a prompt: that is the control 'other'.
     """
     from idiolect.bench.own import NAME, Own
-    from idiolect.pipeline import open_store
+    from idiolect.opening import open_store
 
     settings = _settings(backend, set_)
     options = _options(settings, None, seed, tokens, cold_start, score)
@@ -291,7 +291,7 @@ def _opened(
     from idiolect.bench.arms import arms
     from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder
     from idiolect.bench.run import Bench, backend_of
-    from idiolect.pipeline import helper_of
+    from idiolect.opening import helper_of
     from idiolect.text.embedding import load_embedder
 
     chosen = arms(method, settings.methods)

@@ -79,7 +79,7 @@ class _Chat:
         from idiolect.types import Call
 
         asked = [*self.messages, {"role": "user", "content": text}]
-        plan = self.app.plan(Call(tuple(asked)), self.user, methods=self.methods, now=self.now)
+        plan = self.app.plan(Call(tuple(asked), session=self.session), self.user, methods=self.methods, now=self.now)
         completion = self._stream(lambda: self.app.backend.stream(plan.call))
         self.app.finish(plan, asked, completion, session=self.session, remember=self.remember).result()
         self.messages = [*asked, {"role": "assistant", "content": completion.text}]

@@ -66,7 +66,7 @@ def _embedder(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    from idiolect.pipeline import open_store
+    from idiolect.opening import open_store
     from idiolect.store.erase import sweep
 
     store = open_store(settings, passphrase, embed=False)

@@ -35,7 +35,7 @@ def ask(prompt: str) -> str:
 @contextmanager
 def opened_store(*, embed: bool = False) -> Iterator[Store]:
     """Open the store; ``embed`` where the command searches or adds, because it loads the embedding model."""
-    from idiolect.pipeline import open_store
+    from idiolect.opening import open_store
 
     store = open_store(config.load(), passphrase, embed=embed)
     try:

@@ -46,21 +46,20 @@ class Memory:
         hits = [
             hit for hit in self._holding(call.query, user, ctx)
             if hit.record.id not in in_mind and hit.record.meta.get("topic") not in muted
+            and hit.record.meta.get("scope", call.session) == call.session
         ]  # fmt: skip
-        always = tuple(_item(Hit(record, 100.0), "standing") for record in standing)
-        call = call.add(
-            Block("standing", "Always keep in mind about this person:", always, self.share / 2, stable=True)
-        )
+        always = tuple(_item(Hit(record, ALWAYS), "standing") for record in standing)
+        call = call.add(Block("standing", "Always keep in mind about this person:", always, self.share, stable=True))
         found = tuple(_item(hit, "memory") for hit in hits)
         return call.add(Block("memory", "What this person has said about themselves:", found, self.share))
 
     def _holding(self, query: str, user: User, ctx: Context) -> list[Hit]:
         """Return the ``k`` best memories that hold; of a thing that changed often, many found ones do not."""
-        wanted, most = self.k, 64 * self.k
+        wanted, most, moment = self.k, 64 * self.k, min(user.now, ctx.clock())
         while True:
             hits = user.search(query, wanted, kinds=("profile",))
             states = user.states([hit.record.id for hit in hits])
-            held = [hit for hit in hits if states.get(hit.record.id, State()).holds(user.now)]
+            held = [hit for hit in hits if states.get(hit.record.id, State()).holds(moment)]
             if len(held) >= self.k or len(hits) < wanted or wanted >= most:
                 break
             wanted *= 4

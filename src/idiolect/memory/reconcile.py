@@ -81,7 +81,7 @@ def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, close
     meta = {
         "sources": [exchange], "said_by": candidate.said_by, "topic": candidate.topic, "slot": candidate.slot,
         "value": candidate.value, "holds_from": candidate.holds_from, "confidence": candidate.confidence,
-        "session": turn.session if candidate.scope == "session" else "", "always": candidate.always,
+        "scope": turn.session if candidate.scope == "session" else "", "always": candidate.always,
         "ends": candidate.ends, "closes": [record.id for record in closed],
     }  # fmt: skip
     return Record.new(

@@ -98,7 +98,7 @@ class Engine:
             self.idiolect.methods(wish.methods)  # a wrong name is an error for a new user too
             return Outcome(call, wish, "no-history")
         start = time.perf_counter()
-        call = replace(call, focus=wish.focus, item=wish.item)
+        call = replace(call, focus=wish.focus, item=wish.item, session=session_of(wish, call.messages))
         plan = self.idiolect.plan(call, wish.user, methods=wish.methods, now=wish.now, tokens=wish.tokens)
         self.metrics.plan_seconds.observe(time.perf_counter() - start)
         return Outcome(plan.call, wish, "true" if plan.call.used else "no-match", plan)

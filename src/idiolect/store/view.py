@@ -127,6 +127,21 @@ class StoredUser:
             records = self.store.records(self.id, (f.row for f in found), tx, key)
         return [Hit(record, f.score, f.parts) for record, f in zip(records, found, strict=True)]
 
+    def since(self, time: float) -> list[Record]:
+        """Return the records from ``time`` on and before ``now``, oldest first; the others are not read."""
+        key = self._key
+        if key is None:
+            return []
+        with self.store.rows.read() as tx:
+            row = tx.user(key.uid)
+            if row is None:
+                return []
+            snap = self.store.snapshot(tx, key, row)
+            seen = snap.visible(self.now)
+            wanted = snap.time >= time if seen is None else seen & (snap.time >= time)
+            found = self.store.records(self.id, np.flatnonzero(wanted).tolist(), tx, key)
+        return sorted(found, key=lambda record: (record.time, record.id))
+
     def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
         """Return what has happened to some records, to this day; :meth:`State.holds` says what held at ``now``."""
         return states_of(self.store, self.id, record_ids)
@@ -135,7 +150,7 @@ class StoredUser:
     def standing(self) -> Sequence[Record]:
         """The records that are always in mind and hold now, oldest first."""
         records, states = standing_of(self.store, self.id)
-        held = [r for r in records if r.time < self.now and states.get(r.id, State()).holds(self.now)]
+        held = [r for r in records if r.time < self.now and states.get(r.id, State()).holds(self._asked)]
         return sorted(held, key=lambda record: (record.time, record.id))
 
     @cached_property

@@ -62,6 +62,10 @@ class Known:
         """Return the stored vectors of some records."""
         return self.user.embedded(record_ids)
 
+    def since(self, time: float) -> list[Record]:
+        """Return the records from ``time`` on."""
+        return self.user.since(time)
+
     def states(self, record_ids: Sequence[str]) -> Mapping[str, State]:
         """Return what has happened to some records."""
         return self.user.states(record_ids)
