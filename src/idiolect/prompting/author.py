@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import orjson
 
+from idiolect.prompting.shared.learnt import due
 from idiolect.registry import method
 from idiolect.text.features import Features, features
 from idiolect.text.rendering import shorten
@@ -79,7 +80,7 @@ class Author:
         artifact = self._current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - int(orjson.loads(artifact.payload)["records"]) >= self.refresh
+        return due(user, int(orjson.loads(artifact.payload)["records"]), self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Count each person's features; somebody without a word written has none."""

@@ -12,7 +12,7 @@ from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import assemble
 from idiolect.prompting.shared.contrast import log_likelihoods, posterior, steered
 from idiolect.prompting.shared.feedback import block, find
-from idiolect.prompting.shared.learnt import newest
+from idiolect.prompting.shared.learnt import due, newest
 from idiolect.prompting.shared.replay import Replay, latest
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Record, Used, User
@@ -83,7 +83,7 @@ class ContextSteering:
         artifact = self.current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - int(orjson.loads(artifact.payload)["records"]) >= self.refresh
+        return due(user, int(orjson.loads(artifact.payload)["records"]), self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Infer each person's strength: ``P(strength | their texts)`` over the grid, the most probable one is used."""

@@ -12,7 +12,7 @@ from idiolect.inside import Inside
 from idiolect.measure.rouge import rouge_l
 from idiolect.prompting.shared.effect import inside
 from idiolect.prompting.shared.feedback import block, find
-from idiolect.prompting.shared.learnt import newest
+from idiolect.prompting.shared.learnt import due, newest
 from idiolect.prompting.shared.vectors import Pair, layer_of, norm_of, pack, pairs, states, steer, unpack
 from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Floats, Hit, Used, User
@@ -80,7 +80,7 @@ class Fints:
         artifact = self.current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - int(unpack(artifact.payload)[0]["records"]) >= self.refresh
+        return due(user, int(unpack(artifact.payload)[0]["records"]), self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Give each record whose generic answer differs from the person's a vector of its own."""

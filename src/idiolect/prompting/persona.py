@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from idiolect.prompting.shared.entries import PLAIN, SENSITIVE, Parsed, counted, parse
 from idiolect.prompting.shared.entries import Persona as Written
 from idiolect.prompting.shared.feedback import block, find
+from idiolect.prompting.shared.learnt import due
 from idiolect.prompting.shared.likeness import cosines
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, render
@@ -92,7 +93,7 @@ class Persona:
         artifact = current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - Written.load(artifact.payload).records >= self.refresh
+        return due(user, Written.load(artifact.payload).records, self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Write each user's persona with two calls of the model; by counting where it writes nothing usable."""

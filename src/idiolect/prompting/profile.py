@@ -17,6 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from idiolect.errors import MalformedAnswer
+from idiolect.prompting.shared.learnt import due
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, render, shorten
 from idiolect.text.terms import STOP_WORDS
@@ -74,7 +75,7 @@ class Profile:
         artifact = self.current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - int(orjson.loads(artifact.payload)["records"]) >= self.refresh
+        return due(user, int(orjson.loads(artifact.payload)["records"]), self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Write each user's profile; one that would say the same again is not written."""

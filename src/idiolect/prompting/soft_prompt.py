@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from idiolect.errors import ConfigError
+from idiolect.prompting.shared.learnt import due
 from idiolect.prompting.shared.replay import latest
 from idiolect.registry import method
 from idiolect.training.difference import differences
@@ -149,7 +150,7 @@ class SoftPrompt:
             if artifact.kind != _TOKENS or artifact.method != "soft_prompt":
                 continue
             arrays, meta = unpack(artifact.payload)
-            if meta["encoder"] == encoder.id and user.count - meta["records"] < self.refresh:
+            if meta["encoder"] == encoder.id and not due(user, int(meta["records"]), self.refresh):
                 return arrays["tokens"], [_used("artifact", artifact.id)]
         return None
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from idiolect.errors import ConfigError
+from idiolect.prompting.shared.learnt import due
 from idiolect.registry import method
 from idiolect.text.clusters import kmeans
 from idiolect.text.rendering import date_header, defuse, render, shorten
@@ -111,7 +112,7 @@ class Tree:
         artifact = self.current(user)
         if artifact is None:
             return user.count > 0
-        return user.count - int(_head(artifact.payload)["records"]) >= self.refresh
+        return due(user, int(_head(artifact.payload)["records"]), self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Build each user's tree; the model writes the summaries of a level in one batch."""
