@@ -28,14 +28,14 @@ TASTES = {"ana": "saffron rice and quiet lakes", "bob": "smoked brisket and loud
 
 
 def history(user: str, taste: str, n: int = 30) -> list[Record]:
-    """All kinds of records in turn; the preferences are comments on answers, as people's feedback is kept."""
+    """All kinds of records in turn; the preferences are comments on answers and edits of them, in turn."""
     return [_said(user, f"I like {taste} number {i}", i, n) for i in range(n)]
 
 
 def _said(user: str, text: str, i: int, n: int) -> Record:
     kind, more = KINDS[i % len(KINDS)], {}
     if kind == "preference":
-        meta = {"answer": "Stew.", "trace": "", "feedback": {"comment": text}}
+        meta = {"answer": "Stew.", "trace": "", "feedback": {"edit" if i % 2 else "comment": text}}
         more = {"input": str(QUESTION.messages[-1]["content"]), "source": SOURCE, "meta": meta}
     return say(user, text, NOW - (n - i) * DAY, f"s{i // 6}", kind=kind, **more)
 
