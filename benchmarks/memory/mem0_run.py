@@ -40,6 +40,8 @@ from pathlib import Path
 from typing import Any
 
 DIMENSIONS = 384  # of MiniLM
+PATIENCE_S = 3600.0
+"""A local model on a busy machine may need longer than OpenAI's client waits; asking anew would only queue up."""
 
 
 class Clock(dates.datetime):
@@ -181,9 +183,10 @@ def open_mem0(args: argparse.Namespace, store: Path, counts: Counts) -> Any:
 
     if args.clock == "exchange":
         mem0.configs.prompts.datetime = mem0.memory.main.datetime = Clock
-    endpoint = {"api_key": args.key, "openai_base_url": args.base_url}
-    llm = {"model": args.model, "temperature": args.temperature, "response_callback": counts.answered, **endpoint}
-    embedder = {"model": args.embedder, "embedding_dims": DIMENSIONS, **endpoint}
+    llm = {"model": args.model, "temperature": args.temperature, "response_callback": counts.answered}
+    llm |= {"api_key": args.key, "openai_base_url": args.base_url}
+    embedder = {"model": args.embedder, "embedding_dims": DIMENSIONS}
+    embedder |= {"api_key": args.key, "openai_base_url": args.embed_url or args.base_url}
     vectors = {"path": str(store / "qdrant"), "embedding_model_dims": DIMENSIONS, "on_disk": True}
     memory = Memory.from_config(
         {
@@ -194,6 +197,7 @@ def open_mem0(args: argparse.Namespace, store: Path, counts: Counts) -> Any:
         }
     )
     counts.watch(memory.embedding_model)
+    memory.llm.client = memory.llm.client.with_options(timeout=PATIENCE_S, max_retries=0)
     return memory
 
 
@@ -308,6 +312,7 @@ def main() -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--embed-url", default="", help="another endpoint for the embeddings")
     parser.add_argument("--embedder", default="minilm", help="model name of the endpoint's embeddings")
     parser.add_argument("--key", default="unused")
     parser.add_argument("--locomo", action="store_true", help="the input is locomo10.json")

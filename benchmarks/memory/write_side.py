@@ -18,8 +18,8 @@ update: closings after which the old statement is no longer live and the new one
 been kept at all. stale: of those, the old one is still live.
 false closings: of the statements kept that nothing closes, those that are no longer live at the end.
 always: statements that matter for safety, kept.
-dated: of the kept statements with a date to resolve, those whose memory has it in its text (``or fields``: or beside
-it). Costs are means over exchanges. Intervals are over people.
+dated: of the kept statements with a date to resolve, those whose memory has its month in its text (``or fields``:
+or beside it). Costs are means over exchanges. Intervals are over people.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ RATIOS = {  # name: (counted, of)
     "failures": ("failures", "exchanges"),
 }
 COSTS = ("ms", "model calls", "tokens in", "tokens out")
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = "jan|new year,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec|christmas".split(",")
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,11 @@ class Gold:
         return all(any(part in text.lower() for part in group) for group in self.must)
 
     def dated(self, text: str) -> bool:
-        """Whether a text has the year, month and day that are known."""
-        year, month, day = (*self.when.split("-"), "", "")[:3]
+        """Whether a text has the year, and the month where it is known; a day is not asked for."""
+        year, month = (*self.when.split("-"), "")[:2]
         low = text.lower()
-        if year not in low:
-            return False
-        if re.search(rf"\b{self.when}", low) or not month:
-            return True
-        name = _MONTHS[int(month) - 1]
-        named = re.search(rf"\b{name[:3]}", low) or re.search(rf"\b0?{int(month)}[./-]", low)
-        return bool(named and (not day or re.search(rf"(?<!\d)0?{int(day)}(?!\d)", low)))
+        named = month and re.search(rf"\b(?:{_MONTHS[int(month) - 1]}|0?{int(month)}[./-])|\b{year}-{month}", low)
+        return year in low and bool(named or not month)
 
 
 @dataclass(frozen=True)
@@ -317,24 +312,20 @@ def _costs(step: Step) -> Counter[str]:
 
 def _judge(one: Exchange, step: Step, person: Person, count: Counter[str]) -> list[dict[str, Any]]:
     """Give each new memory its verdict, and note which statements it is kept as."""
-    covered: set[str] = set()
-    verdicts = []
     earlier = dict(person.gold)
     person.gold |= {gold.id: gold for gold in one.gold}
+    own = {key: [g.id for g in one.gold if g.matches(memory.text)] for key, memory in step.new.items()}
+    paired, covered = pair(own), {gid for found in own.values() for gid in found}
+    verdicts = []
     for key, memory in step.new.items():
-        own = {gold.id for gold in one.gold if gold.matches(memory.text)}
-        past = {gid for gid, gold in earlier.items() if gold.matches(memory.text)}
-        if own:
-            verdict = "hits" if own - covered else "duplicate"
-        elif past:
-            verdict = "duplicate" if any(person.kept_as[gid] for gid in past) else "late"
-        else:
-            verdict = "junk"
-        covered |= own
-        for gid in own or past:
+        past = [gid for gid, gold in earlier.items() if gold.matches(memory.text)]
+        known = any(person.kept_as[gid] for gid in past)
+        verdict = "hits" if key in paired.values() else "duplicate" if own[key] or known else "late" if past else "junk"
+        stands_for = [gid for gid in own[key] or past if paired.get(gid, key) == key or key not in paired.values()]
+        for gid in stands_for:
             person.kept_as[gid].add(key)
         count.update({verdict: 1, "kept": 1, "judged": int(verdict in ("hits", "junk"))})
-        verdicts.append({"text": memory.text, "verdict": verdict, "gold": sorted(own or past)})
+        verdicts.append({"text": memory.text, "verdict": verdict, "gold": stands_for})
     for gold in one.gold:
         count.update(gold=1, found=int(gold.id in covered), always=int(gold.always))
         count["always_found"] += int(gold.always and gold.id in covered)
@@ -344,6 +335,27 @@ def _judge(one: Exchange, step: Step, person: Person, count: Counter[str]) -> li
             count["dated_text"] += int(any(gold.dated(memory.text) for memory in kept))
             count["dated_any"] += int(any(gold.dated(f"{memory.text} {memory.fields}") for memory in kept))
     return verdicts
+
+
+def pair(covers: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Give each statement a memory of its own, for as many as can have one: {statement: memory}.
+
+    ``covers`` says which statements each memory covers.
+    """
+    paired: dict[str, str] = {}
+
+    def place(memory: str, tried: set[str]) -> bool:
+        for statement in covers[memory]:
+            if statement not in tried:
+                tried.add(statement)
+                if statement not in paired or place(paired[statement], tried):
+                    paired[statement] = memory
+                    return True
+        return False
+
+    for memory in covers:
+        place(memory, set())
+    return paired
 
 
 def _close(
