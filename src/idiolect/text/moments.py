@@ -13,7 +13,19 @@ from datetime import date
 from math import inf
 
 from idiolect.text import tense
-from idiolect.text.dates import LABEL, Grain, Period, Range, date_ranges, day_of, label, read_label, seconds
+from idiolect.text.dates import (
+    LABEL,
+    MONTHS,
+    WEEKDAYS,
+    Grain,
+    Period,
+    Range,
+    date_ranges,
+    day_of,
+    label,
+    read_label,
+    seconds,
+)
 from idiolect.text.phrases import may_speak_of_time, phrases
 from idiolect.text.rendering import DATED_AFTER
 
@@ -22,7 +34,9 @@ _SOME_DAY = date(2000, 1, 1)
 _BRACKET = re.compile(rf" ?\(({LABEL})\)")
 _DIGITS = re.compile(r"\d+[-/.]\d+[-/.]\d+")
 _BEHIND = re.compile(r"\b(?:last|past)\b", re.I)
-_EDGE = re.compile(r"\b(since|after|before|until|till) (?:the )?$", re.I)
+_EDGE = re.compile(r"(?:([\w'’]+) )?\b(since|after|before|until|till) (?:the )?$", re.I)
+_PERIOD = re.compile(rf"(?:day|week|weekend|month|year|night|morning|evening|{'|'.join(WEEKDAYS)})s?", re.I)
+_YEARLESS = re.compile(rf"(?!.*\b(?:last|this|next)\b).*\b(?:{'|'.join(MONTHS)})\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +90,16 @@ def dated(text: str, moment: float) -> str:
     return out + text[at:]
 
 
+def today_of(moment: float) -> date | None:
+    """Return the day of a moment, ``None`` where it is no date: an order number, or not finite."""
+    return day_of(moment) if DATED_AFTER <= moment < _LATEST else None
+
+
 def names(text: str, moment: float) -> list[Name]:
     """Return what :func:`resolve` does, one for each expression."""
     if not may_speak_of_time(text):
         return []
-    today = day_of(moment) if DATED_AFTER <= moment < _LATEST else None
+    today = today_of(moment)
     brackets = list(_BRACKET.finditer(text)) if "(" in text else []
     found = []
     for phrase in phrases(_without(text, brackets), today or _SOME_DAY):
@@ -130,18 +149,25 @@ def asked_ranges(query: str, years: Sequence[int], moment: float) -> list[Range]
     out: list[Range] = []
     rest = query
     for name in names(query, moment):
-        edge = _EDGE.search(query, 0, name.span[0])
-        if not (name.relative or edge or _DIGITS.fullmatch(query, *name.span)):
-            continue
         first, last = name.span
+        edge = _edge(query[:first])
+        yearless = name.relative and _YEARLESS.match(query, first, last)
+        if not (edge or _DIGITS.fullmatch(query, first, last) or (name.relative and not yearless)):
+            continue
         rest = rest[:first] + " " * (last - first) + rest[last:]
         for days, _ in name.periods:
             start, end = seconds(days)
             if edge:
-                out.append(_to_edge(edge[1].lower(), start, end))
+                out.append(_to_edge(edge, start, end))
             elif end <= moment or not name.relative or _BEHIND.search(query, first, last) or tense.looks_back(query):
                 out.append((start, end))
     return out + date_ranges(rest, years)
+
+
+def _edge(before: str) -> str:
+    """Return the word that makes a range open at one side; not of "the week before 5 May", which is near that day."""
+    found = _EDGE.search(before)
+    return "" if found is None or _PERIOD.fullmatch(found[1] or "") else found[2].lower()
 
 
 def _to_edge(word: str, start: float, end: float) -> Range:
