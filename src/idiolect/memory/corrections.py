@@ -123,14 +123,16 @@ class Corrections:
     def _alike(self, asked: Sequence[str], said: Sequence[Said], ctx: Context) -> list[tuple[Said, dict[str, float]]]:
         """Return the feedback on questions of the nearest shape, in the order it came."""
         shapes, corrected = [shape(framed) for framed in asked], [one for one in said if _corrects_at_all(one)]
-        apart = {one.record.id: min(self._apart(mine, _shape(one)) for mine in shapes) for one in said}
+        theirs = {one.record.id: shape(frame(one.question)) for one in said}
+        apart = {rid: min(self._apart(mine, other) for mine in shapes) for rid, other in theirs.items()}
         least = min((apart[one.record.id] for one in corrected), default=1.0)
         if least < 1:
             return [(one, {"distance": least}) for one in said if apart[one.record.id] == least]
         best, cosine = self._nearest(asked, corrected, ctx)
         if best is None:
             return []
-        return [(one, {"cosine": cosine}) for one in said if self._apart(_shape(one), _shape(best)) == 0]
+        like = theirs[best.record.id]
+        return [(one, {"cosine": cosine}) for one in said if self._apart(theirs[one.record.id], like) == 0]
 
     def _apart(self, one: Shape, other: Shape) -> float:
         """Return the distance of two shapes; 1 where they are not one."""
@@ -176,10 +178,6 @@ def _readings(call: Call) -> list[str]:
     """Return the question's frames: with what the caller marks as the case masked, and of what the search reads."""
     last = next((text_of(m) for m in reversed(call.messages) if m.get("role") == "user"), "")
     return list(dict.fromkeys((frame(last, call.focus), frame(call.query))))
-
-
-def _shape(said: Said) -> Shape:
-    return shape(frame(said.question))
 
 
 def _wording(framed: str) -> str:

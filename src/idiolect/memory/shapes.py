@@ -75,9 +75,8 @@ def _instruction(text: str) -> str:
     """Return the part of a text that says what to do: a short paragraph beside long ones, what precedes a colon."""
     paragraphs = [p for p in (" ".join(part.split()) for part in re.split(r"\n\s*\n|\n", text)) if p]
     if len(paragraphs) > 1:
-        ends = [paragraphs[0], paragraphs[-1]]
-        told = next((p for p in ends if len(p) <= _SHORT_PARAGRAPH), ends[0])
-        text = f"{SLOT} {told}" if told == ends[1] != ends[0] else f"{told} {SLOT}"
+        told = next((p for p in (paragraphs[0], paragraphs[-1]) if len(p) <= _SHORT_PARAGRAPH), paragraphs[0])
+        text = f"{told} {SLOT}"
     else:
         text = paragraphs[0] if paragraphs else ""
     parts = _GIVEN.split(text, maxsplit=1)
