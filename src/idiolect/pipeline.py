@@ -346,15 +346,30 @@ class Idiolect:
             return newest
         return moment
 
-    def _refresh(self, name: str, method: Method, user: str) -> None:
+    def consolidate(
+        self, specs: Sequence[MethodSpec], users: Sequence[str], progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Learn from the turns that wait, then bring up to date what methods keep of users; return how many were new.
+
+        Only what is stale is made anew, and each piece is kept once it is made: a killed run goes on where it stopped.
+        """
+        self.learn_waiting()
+        made, methods = 0, self.methods(specs)
+        for done, user in enumerate(users, 1):
+            self._go_on()
+            made += sum(self._refresh(name, method, user) for name, method in methods)
+            if progress is not None:
+                progress(done, len(users))
+        return made
+
+    def _refresh(self, name: str, method: Method, user: str) -> int:
         """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it."""
         stale, info = getattr(method, "stale", None), registry.methods.get(name).info
         able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
         if stale is None or not isinstance(method, Fits) or not able:
-            return
+            return 0
         seen = view(self.store, user, asked=self.clock())
-        if stale(seen):
-            self._keep(method.fit([seen], self.context()))
+        return self._keep(method.fit([seen], self.context())) if stale(seen) else 0
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""

@@ -47,6 +47,32 @@ def fit(
         note(f"{made} new artifacts of {method}")
 
 
+@command("consolidate", "idiolect consolidate --all", panel=PROOF)
+def consolidate(
+    users: Users = None,
+    everybody: Everybody = False,
+    methods: Annotated[
+        str, typer.Option("--method", metavar="NAMES", help="What is brought up to date, with commas.")
+    ] = "sessions,profile",
+    backend: BackendName = None,
+    json: Json = False,
+) -> None:
+    """Learn from the turns that wait, and write anew the summaries that are out of date.
+
+    Each names the records it rests on. A killed run goes on where it stopped.
+    """
+    from idiolect import registry
+
+    with opened_app(backend=backend) as app, _bar("consolidating") as tell:
+        specs: list[MethodSpec] = [{"name": name, **settings} for name, settings in
+                                   map(registry.read_settings, methods.split(","))]  # fmt: skip
+        made = app.consolidate(specs, _chosen(app, users, everybody), tell)
+    if json:
+        emit({"methods": methods.split(","), "artifacts": made})
+    else:
+        note(f"{made} summaries written")
+
+
 @command("evidence", "idiolect evidence ana --measure", panel=PROOF)
 def evidence(
     users: Users = None,

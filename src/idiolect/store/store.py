@@ -23,8 +23,8 @@ from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Learnt, Record
 
 VERSIONS_KEPT = 20
 """Artifacts of one method with the same settings; the oldest beyond that go."""
-VERSIONS_OF_EVERYONE = 2
-"""The same for what was learnt from many people: it is large, and everybody's requests read it."""
+VERSIONS_OF_LARGE, LARGE = 2, 32 << 10
+"""The same for artifacts of more than so many bytes, or learnt from many people: every request reads them."""
 BATCH = 2000
 _REMEMBERED = 4096  # users whose opened facts and artifacts are held
 
@@ -399,7 +399,7 @@ class Store:
     def put_artifacts(self, artifacts: Iterable[Artifact]) -> int:
         """Keep artifacts; one that is there already changes nothing. Returns how many were new.
 
-        Of one method with the same settings the newest 20 are kept, of what belongs to everyone the newest 2.
+        Of one method with the same settings the newest 20 are kept, of what is large or of everyone 2.
         """
         added = 0
         for artifact in artifacts:
@@ -415,7 +415,8 @@ class Store:
             return False
         sort = (artifact.kind, artifact.method, artifact.settings)
         alike = [n for n, old in there if (old.kind, old.method, old.settings) == sort]
-        most = VERSIONS_OF_EVERYONE if artifact.user_id == EVERYONE else VERSIONS_KEPT
+        large = artifact.user_id == EVERYONE or len(artifact.payload) > LARGE
+        most = VERSIONS_OF_LARGE if large else VERSIONS_KEPT
         own.delete(Plane.ARTIFACT, alike[: max(0, len(alike) + 1 - most)])
         own.put(Plane.ARTIFACT, [(row.artifacts, cells.dump_artifact(artifact))])
         tx.put_user(replace(row, version=row.version + 1, artifacts=row.artifacts + 1))
