@@ -154,3 +154,13 @@ def test_a_method_that_the_backend_cannot_fit_is_not_fitted_after_a_turn(app):
     assert app.store.artifacts("ana") == []
     with pytest.raises(UnsupportedCall, match="inside"):
         app.fit("style_vector", ["ana"])
+
+
+def test_yesterday_is_the_day_before_the_clock_of_the_house(app):
+    yesterday, earlier = 1.5e9 - 86400, 1.5e9 - 3 * 86400
+    app.store.add([say("ana", "saw a long film", yesterday, "a"), say("ana", "saw a film", earlier, "b")])
+    call = Call(({"role": "user", "content": "which film did I see yesterday"},))
+    found = {
+        u.text.split(": ")[-1]: u.parts.get("date", 0) for u in app.plan(call, "ana", methods=["retrieval"]).call.used
+    }
+    assert (found["saw a long film"] > 0, found["saw a film"]) == (True, 0)

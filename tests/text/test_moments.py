@@ -155,7 +155,7 @@ def test_edges_of_weeks_and_years(day, text, said):
         "it feels like yesterday", "USA Today", "it cost 2000 dollars", "room 2019", "in 2000 meters turn left",
         "my birthday is on 5 May", "we always go in June", "April said so", "March's people", "Will and May left",
         "on Good Friday", "a long time ago", "back in the day", "the other side", "1.2.3", "version 1.10.2023.4",
-        "31/31/2023", "2023-13-01", "on 31 February 2023", "two years older",
+        "31/31/2023", "2023-13-01", "on 31 February 2023", "two years older", "Around the World in 80 Days",
     ],
 )  # fmt: skip
 def test_what_is_no_date_is_left_alone(text):

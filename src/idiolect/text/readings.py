@@ -148,7 +148,8 @@ def _more(match: re.Match[str]) -> int:
 
 def ahead(match: re.Match[str], scene: Scene) -> list[Period]:
     """In two weeks, two weeks from now."""
-    if "from" not in match[0] and not _to_come(match, scene):
+    title = match[0][0].islower() and match["unit"][0].isupper()  # Around the World in 80 Days
+    if title or ("from" not in match[0] and not _to_come(match, scene)):
         return []
     low, high = amount(match["num"])
     return stretch(match["unit"], scene.today, low, max(high, _more(match)))
