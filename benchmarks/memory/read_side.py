@@ -4,7 +4,7 @@
 
 Each arm is a list of method specs, folded through the pipeline as a request would be. A question's evidence recall is
 the share of its evidence turns that are among what entered (``call.used``), whole; a record that was written from a
-turn (``meta["from"]``) stands for the turn. Tokens are words times 1.35. Of the dialogues, in order of their names,
+turn (``meta["sources"]``) stands for the turn. Tokens are words times 1.35. Of the dialogues, in order of their names,
 every other one served to choose constants (half "choose"); figures to be quoted are those of the half "report".
 Category 5 and questions without a turn as evidence are left out. To add an arm, add a line to ``ARMS``.
 """
@@ -64,6 +64,7 @@ class Question:
     text: str
     category: int
     evidence: frozenset[str]  # ids of records
+    now: float  # just after the last turn of the dialogue
 
 
 @dataclass(frozen=True)
@@ -76,37 +77,36 @@ class Row:
 def load(app: Idiolect, files: Sequence[Path]) -> list[Question]:
     """Import the dialogues and return their questions."""
     turns: dict[str, dict[str, str]] = {}
+    last: dict[str, float] = {}
     for path in files:
         records = [r for r in sources.read(path, format="locomo") if isinstance(r, Record)]
         app.store.add(records)
         for record in records:
             turns.setdefault(record.user_id, {})[str(record.meta["dia_id"])] = record.id
-    return [question for path in files for question in questions(path, turns)]
+            last[record.user_id] = max(record.time, last.get(record.user_id, 0.0))
+    return [question for path in files for question in questions(path, turns, last)]
 
 
-def questions(path: Path, turns: Mapping[str, Mapping[str, str]]) -> Iterator[Question]:
+def questions(path: Path, turns: Mapping[str, Mapping[str, str]], last: Mapping[str, float]) -> Iterator[Question]:
     for sample in json.loads(path.read_text("utf-8")):
         user = str(sample["sample_id"])
         for qa in sample["qa"]:
             named = {dia for e in qa.get("evidence", []) for dia in re.findall(r"D\d+:\d+", str(e))}
             evidence = frozenset(turns[user][dia] for dia in named if dia in turns[user])
             if qa["category"] != 5 and evidence:
-                yield Question(user, qa["question"], qa["category"], evidence)
+                yield Question(user, qa["question"], qa["category"], evidence, last[user] + 1)
 
 
 def origins(app: Idiolect, user: str) -> dict[str, set[str]]:
     """Return for each record the turns that it stands for: itself, and what it was written from."""
-    out = {}
-    for record in app.store.all_records(user):
-        given = record.meta.get("from", ())
-        out[record.id] = {record.id, *([given] if isinstance(given, str) else given)}
-    return out
+    records = list(app.store.all_records(user))
+    return {record.id: {record.id, *record.meta.get("sources", ())} for record in records}
 
 
 def ask(app: Idiolect, specs: list[dict[str, Any]], question: Question, budget: int, of: Mapping[str, set[str]]) -> Row:
     call = Call(({"role": "user", "content": question.text},))
     start = time.perf_counter()
-    used = app.plan(call, question.user, methods=specs, tokens=budget).call.used
+    used = app.plan(call, question.user, methods=specs, now=question.now, tokens=budget).call.used
     ms = (time.perf_counter() - start) * 1e3
     whole = [one for one in used if one.what == "record" and not one.text.endswith(" ...")]
     there = set[str]().union(*(of.get(one.id, set()) for one in whole))

@@ -13,8 +13,9 @@ from idiolect.config import Settings
 from idiolect.memory import clue_rules
 from idiolect.memory.clues import Clues, fused
 from idiolect.pipeline import Idiolect
+from idiolect.store.states import set_state, set_wishes
 from idiolect.store.view import StoredUser
-from idiolect.types import Artifact, Call, Hit, text_of
+from idiolect.types import Artifact, Call, Hit, Wishes, text_of
 
 NOW = datetime(2023, 11, 15, 12, tzinfo=UTC).timestamp()  # a Wednesday
 DAY = 86400.0
@@ -83,21 +84,9 @@ def test_names_and_words_of_a_question():
     assert clue_rules.names("Where shall I go? Perhaps nowhere.") == []
 
 
-@pytest.mark.parametrize(
-    ("asked", "means"),
-    [
-        ("What did I do yesterday?", "14 November 2023"),
-        ("What did I plan last month?", "October 2023"),
-        ("Where was I eleven months ago?", ""),
-        ("Where was I 11 months ago?", "December 2022"),
-        ("Who came two years ago?", "2021"),
-        ("What is on this week?", " ".join(f"{day} November 2023" for day in range(13, 20))),
-        ("What did I do 99999999 days ago?", ""),
-        ("What did I buy?", ""),
-    ],
-)
-def test_words_for_a_time_become_dates(asked, means):
-    assert clue_rules.dates(asked, NOW) == means
+def test_a_word_for_a_time_is_also_asked_as_a_date(tmp_path):
+    queries, _ = searched(house(tmp_path), "What did I sell last month?")
+    assert queries[1:3] == ["I sold last month", "What did I sell last month (October 2023)?"]
 
 
 def test_the_question_is_always_searched_and_first(tmp_path):
@@ -125,6 +114,18 @@ def test_what_the_person_said_of_themselves_names_the_same_thing_otherwise(tmp_p
     assert "My sister is called Ingrid" in queries
     assert "I like olives" not in queries
     assert "Ingrid collects stamps" in [item.text for item in found]
+
+
+def test_what_no_longer_holds_or_is_not_to_be_brought_up_is_no_clue(tmp_path):
+    told = [
+        say("ana", f"My sister {what}", NOW - 50 * DAY, kind="profile", meta=meta)
+        for what, meta in (("lives in Rome", {}), ("is in hospital", {"topic": "health"}), ("is here", {"scope": "s9"}))
+    ]
+    app = house(tmp_path, records=[*LIFE, *told])
+    set_state(app.store, "ana", told[0].id, closed=NOW - DAY)
+    set_wishes(app.store, "ana", Wishes(muted=("health",)))
+    queries, _ = searched(app, "What does my sister collect?")
+    assert not [query for query in queries if query.startswith("My sister")]
 
 
 def test_short_clues_of_a_model_are_dropped_and_lines_of_another_form_counted(tmp_path):

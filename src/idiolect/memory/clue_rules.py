@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from idiolect.text.features import content_words
 from idiolect.text.terms import STOP_WORDS
@@ -46,9 +44,6 @@ _IRREGULAR = dict(
     " wear:wore win:won write:wrote".split()
 )  # fmt: skip
 _MONTHS = frozenset("January February March April May June July August September October November December".split())
-_AGO = re.compile(r"\b(\d+|an?|two|three|four|five|six|seven|eight|nine|ten) (day|week|month|year)s? ago\b")
-_NUMBERS = {word: n for n, word in enumerate("a two three four five six seven eight nine ten".split(), 1)} | {"an": 1}
-_LATELY = re.compile(r"\b(?:(yesterday|today)|(last|this) (week|month|year))\b")
 
 
 def content(question: str) -> str:
@@ -107,39 +102,3 @@ def past(verb: str) -> str:
     if re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", low):
         return verb + verb[-1] + "ed"
     return verb + "ed"
-
-
-def dates(question: str, now: float) -> str:
-    """Return the calendar dates that "yesterday", "last month" or "two weeks ago" mean at ``now``, as words.
-
-    A week is its seven days. Empty where nothing of the kind is named.
-    """
-    today, low = datetime.fromtimestamp(now, UTC), question.lower()
-    named = [_lately(match.groups(), today) for match in _LATELY.finditer(low)]
-    named += [_ago(_NUMBERS.get(match[1]) or int(match[1]), match[2], today) for match in _AGO.finditer(low)]
-    return " ".join(dict.fromkeys(filter(None, named)))
-
-
-def _lately(found: Sequence[str | None], today: datetime) -> str:
-    day, which, unit = found
-    if day:
-        return _day(today - timedelta(days=day == "yesterday"))
-    return _ago(int(which == "last"), unit or "", today)
-
-
-def _ago(n: int, unit: str, today: datetime) -> str:
-    if n > 9999 or (unit == "year" and n >= today.year):
-        return ""
-    if unit == "day":
-        return _day(today - timedelta(days=n))
-    if unit == "week":
-        monday = today - timedelta(days=today.weekday() + 7 * n)
-        return " ".join(_day(monday + timedelta(days=i)) for i in range(7))
-    if unit == "year":
-        return str(today.year - n)
-    months = today.year * 12 + today.month - 1 - n
-    return f"{datetime(months // 12, months % 12 + 1, 1):%B} {months // 12}" if months >= 12 else ""
-
-
-def _day(date: datetime) -> str:
-    return f"{date.day} {date:%B %Y}"

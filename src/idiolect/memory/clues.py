@@ -18,12 +18,15 @@ from idiolect.prompting.shared.feedback import SEARCHED, block
 from idiolect.prompting.shared.listing import bullets, numbered
 from idiolect.registry import method
 from idiolect.text.features import content_words
+from idiolect.text.moments import dated
 from idiolect.text.rendering import defuse, render, shorten
-from idiolect.types import EVERYONE, Call, Context, Hit, Sampling, User
+from idiolect.types import EVERYONE, Call, Context, Hit, Sampling, State, User
 
 _QUESTION_CHARS, _NOTE_CHARS, _CLUE_CHARS = 1500, 300, 300
 _NOTES = 24  # so many lines of what is known are read
 _SHORT = 3  # a model's clue of so many words or fewer is dropped
+_STATEMENTS, _SHARING = 8, 2  # statements looked at, and clues made of what is known at most
+_TOLD = {"profile": "claims", "sessions": "summaries"}  # what an artifact of a kind calls its lines
 _RANK = 60  # of reciprocal-rank fusion (Cormack et al. 2009)
 
 
@@ -59,7 +62,7 @@ class Clues:
         found = user.search(call.query, self.k, kinds=SEARCHED)
         if not found:
             return call
-        asked = self._rules(call.query, user, ctx) if self.write == "rules" else self._ask(call.query, found, user, ctx)
+        asked = self._rules(call, user, ctx) if self.write == "rules" else self._ask(call.query, found, user, ctx)
         lists = [found, *(user.search(query, self.k, kinds=SEARCHED) for query in asked.queries)]
         same = _plain(call.query)
         lists = [[hit for hit in hits if _plain(hit.record.output) != same] for hits in lists]
@@ -67,9 +70,10 @@ class Clues:
         hits = [replace(hit, parts={**hit.parts, **failed}) for hit in fused(lists, self.fuse, self.weight)[: self.k]]
         return call.add(block(hits, "clues", "clues", self.share))
 
-    def _rules(self, question: str, user: User, ctx: Context) -> Asked:
-        now = ctx.clock() if user.now == float("inf") else user.now
-        made = [clue_rules.statement(question), clue_rules.dates(question, now), *_sharing(question, user),
+    def _rules(self, call: Call, user: User, ctx: Context) -> Asked:
+        question = call.query
+        now = min(user.now, ctx.clock())
+        made = [clue_rules.statement(question), dated(question, now), *_sharing(question, call.session, user, now),
                 *clue_rules.names(question), clue_rules.content(question)]  # fmt: skip
         return Asked(_new(made, question)[: self.clues])
 
@@ -118,20 +122,30 @@ def fused(lists: Sequence[Sequence[Hit]], how: Literal["score", "rank"], weight:
 
 
 def known(user: User) -> list[str]:
-    """Return the lines of the newest profile or summary of a person, empty where there is none."""
+    """Return the lines of the newest profile or of the newest summaries of a person, empty where there are none."""
     for artifact in user.artifacts:
-        if artifact.kind in ("profile", "summary") and artifact.user_id != EVERYONE:
+        if artifact.kind in _TOLD and artifact.user_id != EVERYONE:
             told = orjson.loads(artifact.payload)
-            claims = [str(claim["text"]) for claim in told.get("claims", ())]
-            return claims or [line for line in str(told.get("summary", "")).splitlines() if line.strip()]
+            return [str(entry["text"]) for entry in told.get(_TOLD[artifact.kind], ())]
     return []
 
 
-def _sharing(question: str, user: User) -> list[str]:
-    """Return what is known of the person that shares a word with the question: it names the same thing otherwise."""
-    wanted = content_words(question)
-    told = [hit.record.output for hit in user.search(question, 3, kinds=("profile",))]
-    return [shorten(text, _CLUE_CHARS) for text in (*told, *known(user)) if wanted & content_words(text)][:2]
+def _sharing(question: str, session: str, user: User, now: float) -> list[str]:
+    """Return what is known of the person that shares a word with the question: it names the same thing otherwise.
+
+    Of their own statements those that hold now, are meant for this conversation and are of no muted topic.
+    """
+    wanted, muted = content_words(question), {topic.lower() for topic in user.wishes.muted}
+    found = [hit.record for hit in user.search(question, _STATEMENTS, kinds=("profile",))]
+    states = user.states([record.id for record in found])
+    told = [
+        record.output
+        for record in found
+        if states.get(record.id, State()).holds(now)
+        and record.meta.get("scope", session) == session
+        and record.meta.get("topic") not in muted
+    ]
+    return [shorten(text, _CLUE_CHARS) for text in (*told, *known(user)) if wanted & content_words(text)][:_SHARING]
 
 
 def _new(queries: Iterable[str], question: str) -> tuple[str, ...]:
