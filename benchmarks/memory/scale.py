@@ -3,8 +3,8 @@
     python benchmarks/memory/scale.py --out benchmarks/results/memory/scale.json
 
 Write is ``observe`` of an exchange that says something new (extraction by rules, held against what is known, kept
-durably); contradict is one that closes an earlier statement; read is the method's ``apply`` for a question, warm. Median
-and 95th percentile over the same kind of exchanges at every size, in one run. Bytes are those of the whole store.
+durably); contradict is one that closes an earlier statement; read is the method's ``apply`` for a question, warm.
+Median and 95th percentile over the same exchanges at every size, in one run. Bytes are those of the whole store.
 """
 
 from __future__ import annotations

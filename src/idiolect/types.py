@@ -324,6 +324,20 @@ class Turn:
     used: tuple[str, ...] = ()
     """Ids of the records that shaped the answer."""
 
+    @property
+    def said(self) -> str:
+        """What the user said last."""
+        return text_of(self._latest)
+
+    @property
+    def speaker(self) -> str:
+        """Who said it, where several people speak and the client names them (OpenAI's ``name``)."""
+        return str(self._latest.get("name") or "")
+
+    @property
+    def _latest(self) -> Message:
+        return next((m for m in reversed(self.messages) if m.get("role") == "user"), {})
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

@@ -11,13 +11,15 @@ from idiolect.memory.candidate import Proposal
 from idiolect.memory.reconcile import reconcile
 from idiolect.memory.tiers import strength
 from idiolect.registry import method
-from idiolect.text.rendering import date_header
+from idiolect.text.rendering import date_header, render
 from idiolect.text.terms import terms
 from idiolect.types import Block, Call, Context, Hit, Item, Learnt, Record, State, Turn, Used, User, text_of
 
 DENSE_UNITS = 10.0
 """The search counts a cosine as so many units of its word scores."""
 _SHARED = 0.3
+CHARS = 400
+"""Cut a memory at so many characters."""
 ALWAYS = 100.0
 """Score of what is always in mind: it enters before anything that was searched for."""
 
@@ -76,15 +78,16 @@ class Memory:
 
     def observe(self, turn: Turn, user: User, ctx: Context) -> Learnt:
         """Keep the exchange and the user's lasting statements, each with the turn it came from."""
-        said = next((text_of(m) for m in reversed(turn.messages) if m.get("role") == "user"), "")
+        said = turn.said
         if not said.strip():
             return Learnt()
         if gate.unwanted(said, user.wishes):
             return Learnt(counts={"memory.dropped.never": 1})
         clean, secrets = gate.without_secrets(said)
+        meta = {"session": turn.session, "answer": turn.answer, "trace": turn.trace_id, "speaker": turn.speaker}
         exchange = Record.new(
             user.id, clean, time=turn.time, kind="dialogue", source="chat", input=_before(turn),
-            meta={"session": turn.session, "answer": turn.answer, "trace": turn.trace_id},
+            meta={name: value for name, value in meta.items() if value or name != "speaker"},
         )  # fmt: skip
         proposal = self._proposal(turn, user, ctx)
         proposal.dropped.update({"secret": secrets} if secrets else {})
@@ -100,8 +103,8 @@ class Memory:
 def _belongs(hit: Hit, asked: frozenset[int], least: float) -> bool:
     """Whether a memory bears on a question of these terms; word scores grow with the history and decide nothing alone.
 
-    ``least`` .25 was chosen on PrefEval (400 preferences of 14 topics, MiniLM): it brings up 81 % of the preferences
-    that bear on a question and 6 % of those of other topics.
+    ``least`` .25 was chosen on every other pair of PrefEval (712 preferences of 14 topics, MiniLM): it brings up 84 %
+    of the preferences that bear on a question and 6 % of those of other topics.
     """
     shared = len(asked & frozenset(terms(hit.record.text))) / len(asked) if asked else 0.0
     if "dense" not in hit.parts:
@@ -113,7 +116,7 @@ def _belongs(hit: Hit, asked: frozenset[int], least: float) -> bool:
 def _item(hit: Hit, slot: str) -> Item:
     record = hit.record
     used = Used("record", record.id, "memory", slot, hit.score, hit.parts)
-    return Item(record.text, used, hit.score, date_header(record.time), record.time)
+    return Item(render(record, 0, CHARS), used, hit.score, date_header(record.time), record.time)
 
 
 def _before(turn: Turn) -> str:

@@ -43,7 +43,7 @@ class _Result:
 
 
 def reconcile(proposal: Proposal, exchange: str, turn: Turn, user: User, ctx: Context) -> Learnt:
-    """Return the records to keep and what happens to earlier ones; ``exchange`` is the id of the source."""
+    """Return the records to keep and what happens to earlier ones; ``exchange`` is the id of the source, if any."""
     result = _Result()
     texts = sameness.read([candidate.text for candidate in proposal.candidates], ctx.embedder)
     for candidate, said in zip(proposal.candidates, texts, strict=True):
@@ -59,7 +59,7 @@ def _settle(
 ) -> None:  # fmt: skip
     again = next((one for one in earlier if _says_the_same(candidate, said, one)), None)
     if again is not None and not (again.inferred and candidate.said_by != "inferred"):
-        result.happened(again.record.id, State(sources=(exchange,)))
+        result.happened(again.record.id, State(sources=(exchange,) if exchange else ()))
         result.counts["memory.known"] += 1
         return
     closed = [one for one in earlier if one is again or _contradicts(candidate, said, one)]
@@ -79,10 +79,10 @@ def _settle(
 
 def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, closed: Sequence[Record]) -> Record:
     meta = {
-        "sources": [exchange], "said_by": candidate.said_by, "topic": candidate.topic, "slot": candidate.slot,
+        "sources": [exchange] if exchange else [], "said_by": candidate.said_by, "topic": candidate.topic, "slot": candidate.slot,
         "value": candidate.value, "holds_from": candidate.holds_from, "confidence": candidate.confidence,
         "scope": turn.session if candidate.scope == "session" else "", "always": candidate.always,
-        "ends": candidate.ends, "closes": [record.id for record in closed],
+        "ends": candidate.ends, "speaker": turn.speaker, "closes": [record.id for record in closed],
     }  # fmt: skip
     return Record.new(
         user_id, candidate.text, time=turn.time, kind="profile", source=SOURCE, key=sameness.key(candidate.text),
