@@ -1,82 +1,208 @@
 """Finding what a person says about themselves, by rules: no model call, English.
 
-A sentence counts when it is a plain statement in the first person about something lasting (taste, name, home, work,
-family, health, habit), or an explicit wish to be remembered. Questions, commands and passing states do not.
+A clause counts when it is the person's own words (not quoted, pasted or played), a plain statement (not a question, an
+order, a wish or a supposition), and a rule reads something lasting in it (:mod:`idiolect.memory.attributes`), or when
+they ask for it to be remembered. A short answer counts with the question before it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from idiolect.memory import answers, attributes
 from idiolect.memory.candidate import Candidate
+from idiolect.memory.clauses import Clause, clauses
+from idiolect.memory.own_words import LEFT_OUT, own, writes_fiction
 from idiolect.memory.sameness import key
+from idiolect.text.moments import dated, resolve
 from idiolect.types import Turn, text_of
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_REMEMBER = re.compile(
-    r"^(?:please |and |also |oh |so |ok(?:ay)?,? )*"
-    r"(?:remember|note|keep in mind|don'?t forget)(?: that)?[:,]? (.+)$",
-    re.IGNORECASE,
-)
-
-
-def _words(text: str) -> str:
-    return "|".join(text.split()).replace("_", r"\ ")
-
-
-_ADVERBS = _words(
-    "really also always usually often never mostly absolutely still only don'?t do_not can'?t cannot used_to"
-)
-_VERBS = _words(
-    "like love enjoy prefer hate dislike adore detest avoid eat drink cook read watch play live work study speak own"
-    " drive collect teach grew_up moved_to run cycle travel smoke take wear use stand"
-)
-_STATES = _words(
-    "an? the from allergic vegetarian vegan lactose gluten diabetic coeliac celiac pregnant married single divorced"
-    r" engaged retired afraid scared into fond interested named called learning studying working based living \d+_years"
-)
-_HAVING = _words(r"an? two three four five six no \d+ asthma diabetes arthritis allergies been")
-_LASTING = re.compile(
-    rf"""\b(?:
-      (?:i|we)\ (?:(?:{_ADVERBS})\ )*(?:{_VERBS})\b
-      | i(?:'m|\ am)\ (?:not\ )?(?:{_STATES})\b
-      | i\ (?:have|'ve\ got|had)\ (?:{_HAVING})\b
-      | i'?ve\ (?:been|got|always|never)\b
-      | my\ (?:\w+\ ){{1,4}}(?:is|are|was|were|has|have|works?|lives?|likes?|loves?|hates?)\b
-      | call\ me\b
-      | i\ was\ (?:born|raised)\b
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_ASKING = _words(
-    "can could would will do does did is are what when where who why how should please tell show give write make help"
-    " suggest recommend ignore forget pretend"
-)
-_PASSING = re.compile(
-    rf"^(?:{_ASKING})\b"
-    r"|\bi have (?:a|an|no|another|one) (?:question|idea|problem|doubt|request|clue|feeling)\b"
-    r"|\bi(?:'d| would) like (?:you|to know|to ask)\b"
-    r"|\bignore (?:all|any|the|previous|prior)\b|\bsystem prompt\b|\bprevious instructions\b",
-    re.IGNORECASE,
-)
 MAX_CHARS = 300
+_REMEMBER = re.compile(
+    r"(?:^|[.!?\n]\s*)(?:please |and |also |oh |so |can you |could you |ok(?:ay)?,? |just |pls |hey,? |reminder for me: )*"
+    r"(?:remember(?! (?:when|how|what|me|the time|if))|note(?= that|:|,)|make a note|keep in mind|bear in mind|don'?t forget|save (?:this|that)|for (?:the|your) (?:record|memory)"
+    r"|reminder for me|for future reference|memo(?:ri[sz]e)?|write (?:down )?in (?:my|your) memory|(?:add|put) (?:this )?(?:in|to) (?:my|your) memory"
+    r"|fyi for (?:the )?future|store)(?: (?:that|this|for me|for later|please|about me|for (?:the )?(?:future|next time)))*\s*[:,]?\s+(?P<body>[^.!?\n]+(?:[.!]|$))",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    r"\b(?:i|we)(?:'d| would| might| could| may| should)\b(?! (?:rather|prefer))|\b(?:some ?day|one day|i wish|maybe i|dream of|if only"
+    r"|thinking (?:of|about|i)|considering|tempted to|wondering|once i)\b|^(?:would|might|could|should|may|unless)\b",
+    re.IGNORECASE,
+)
+_IF = re.compile(
+    r"^(?:(?:and|but|so|ok|well|hey)[\s,]+)*(?:if|suppose|supposing|imagine|say (?:i|we)|were (?:i|we)|had (?:i|we)|what if|let'?s say|assume"
+    r"|assuming|hypothetically)\b|\bif (?:i|we) (?:was|were|had|could|won|lived|moved|ever|would|got|bought|quit|sold|did)\b",
+    re.IGNORECASE,
+)  # fmt: skip
+_MAYBE_REAL = re.compile(r"^(?:if you must know|if it helps|if it matters|if you remember|in case you|in case it)\b", re.I)
+_PASSING = re.compile(
+    r"\bi(?:'m| feel| am)(?: so| really| very| just| kind of| pretty| still| a bit| totally| absolutely)* (?:tired|exhausted|hungry|starving|knackered|bored"
+    r"|stressed|busy|sad|happy|angry|annoyed|sleepy|dead|wrecked|hungover|cold|hot|lost|stuck|confused|late|sorry|sick of|ready|done"
+    r"|nervous|excited|fine|ok|okay|good|great|here|back|off to|about to|going crazy|at work|at the|on the (?:train|bus|way|phone)|in a (?:hurry|rush|meeting)|trying|looking|working on|writing|wondering|asking|reading|not sure|sure|making|curious|talking)\b"
+    r"|\b(?:tonight|right now|at the moment|this (?:morning|evening|afternoon|minute)|today|for (?:lunch|dinner) today|atm)\b",
+    re.IGNORECASE,
+)
+_EVENTFUL = frozenset({"age", "name", "home", "work", "pets", "minor", "relationship", "possession", "study"})
+_EVENT_WORD = re.compile(r"\b(?:moved|turned|born|bought|sold|died|adopted|started|quit|diagnosed|got|come|came|signed|last day|first day|since|signed|retired|from today|stopped)\b", re.I)  # fmt: skip
+_KNOWN = re.compile(
+    r"\b(?:as (?:you know|i (?:said|mentioned|told you|believe i mentioned|keep saying)|usual|always|before|ever)|you know (?:that |how )?(?:i|my|im|we)\b|i (?:already )?told you"
+    r"|like i said|remember i|still,|again tonight|i (?:believe i )?mentioned|you(?:'ll)? remember)\b",
+    re.IGNORECASE,
+)
+_GIVEN = re.compile(r"^(?:since|as|because|being|given that|in my capacity|with)\b", re.IGNORECASE)
+_CHAT = re.compile(
+    r"\b(?:have|had|got)(?: a| an| another| one| no| this| some)* (?:quick |small |stupid |silly |weird |follow-?up )?(?:question|idea|problem|doubt|request|clue|feeling|favou?r|thought|issue|error|bug|meeting today|headache)\b"
+    r"|\b(?:ignore|disregard) (?:all|any|the|previous|prior)\b|\bsystem prompt\b|\bprevious instructions\b"
+    r"|\bi (?:do |really |just )*(?:love|like|appreciate|hate|enjoy) (?:how|it|that|this|your|you|these|those|the way|the (?:first|second|third|last|idea))\b|\bi(?:'d| would) (?:like|love)\b"
+    r"|\bi owe you\b|\bi (?:need|want|wish)(?: you)? to\b|\bi (?:guess|bet|hope|doubt)\b",
+    re.IGNORECASE,
+)
+_TOLD_AT_LENGTH = frozenset({"home", "work", "health", "allergy", "relationship", "addiction"})
+_CONTINUES = re.compile(
+    r"^(?:(?:his|her|their|its|the (?:other|older|younger|big|little) one(?:'s)?) names?\b|names?\b|name of|called|named|he's|she's|they're|it's (?:a|an)|he is|she is|they are|he was|she was|one is|calling)\b",
+    re.IGNORECASE,
+)
+_BREED = re.compile(r"^(?:a |an )?[\w-]+(?: [\w-]+)?$")
 
 
 def statements(text: str) -> list[str]:
-    """Return the sentences of a user's message that say something lasting about them, in order, each once."""
-    found: dict[str, str] = {}
-    for raw in _SENTENCE.split(text):
-        sentence = " ".join(raw.split()).strip(" -*>\t")
-        told = _REMEMBER.match(sentence)
-        body = told[1] if told else sentence
-        if not body or len(body) > MAX_CHARS or body.endswith("?") or _PASSING.search(body):
-            continue
-        if told or _LASTING.search(body):
-            found.setdefault(key(body), body[0].upper() + body[1:])
-    return list(found.values())
+    """Return the clauses of a user's message that say something lasting about them, in order, each once."""
+    return [candidate.text for candidate in found(text, "", float("nan"))]
 
 
 def candidates(turn: Turn) -> list[Candidate]:
-    """Return what the user's latest message says about them."""
-    said = next((text_of(m) for m in reversed(turn.messages) if m.get("role") == "user"), "")
-    return [Candidate(text) for text in statements(said)]
+    """Return what the user's latest message says about them, with the question that it answers."""
+    at = next((n for n in range(len(turn.messages) - 1, -1, -1) if turn.messages[n].get("role") == "user"), -1)
+    if at < 0:
+        return []
+    before = turn.messages[at - 1] if at and turn.messages[at - 1].get("role") == "assistant" else {}
+    return found(text_of(turn.messages[at]), text_of(before), turn.time)
+
+
+def found(text: str, question: str, moment: float) -> list[Candidate]:
+    """Return what a message says of its writer; ``question`` is the assistant's message before it."""
+    mine = own(text)
+    parts = clauses(mine)
+    out: dict[str, Candidate] = {}
+    for candidate in (*_answered(question, parts), *_told(mine), *_said(parts)):
+        if len(candidate.text) <= MAX_CHARS:
+            out.setdefault(key(candidate.text), candidate)
+    kept = [one for k, one in out.items() if not any(k != other and k in other for other in out)]
+    return [_placed(one, moment) for one in kept]
+
+
+def _told(text: str) -> list[Candidate]:
+    """Return what the person asks to be remembered."""
+    out = []
+    for match in _REMEMBER.finditer(text):
+        body = match["body"].strip()
+        if body and LEFT_OUT not in body and len(body.split()) > 1:
+            out.append(_candidate(body, attributes.read(body)))
+    return out
+
+
+def _answered(question: str, parts: Sequence[Clause]) -> list[Candidate]:
+    """Return what the first sentence of an answer says with the question before it."""
+    if not question or not parts or parts[0].asks:
+        return []
+    told = answers.statement(question, parts[0].whole)
+    about = attributes.read(told) if told else None
+    return [_candidate(told, about)] if about else []
+
+
+def _said(parts: Sequence[Clause]) -> list[Candidate]:
+    out, before = list[Candidate](), None
+    corrected = False
+    for n, clause in enumerate(parts):
+        corrected = corrected and parts[n - 1].sentence >= clause.sentence - 1 or _puts_right(clause)
+        if before is not None and out and clause.sentence <= before.sentence + 1 and _continues(clause, out[-1]):
+            out[-1] = replace(out[-1], text=f"{out[-1].text}, {clause.text}")
+            before = clause
+            continue
+        about = _read(clause)
+        if about is None or (writes_fiction(clause.whole) and clause.asks):
+            continue
+        candidate = _candidate(clause.text, about)
+        if corrected:
+            candidate = replace(candidate, said_by="corrected")
+        if _KNOWN.search(clause.whole) or _GIVEN.search(clause.lead) or _GIVEN.search(clause.plain) or clause.asks:
+            candidate = replace(candidate, confidence=0.5)
+        if before is not None and out and _belong_together(out[-1], candidate, before, clause):
+            out[-1] = _joined(out[-1], candidate)
+        else:
+            out.append(candidate)
+        before = clause
+    return out
+
+
+def _belong_together(first: Candidate, second: Candidate, before: Clause, clause: Clause) -> bool:
+    """Whether two clauses in a row tell one thing: a move, a change of work, an illness."""
+    if first.topic != second.topic or clause.asks or before.asks:
+        return False
+    near = clause.sentence == before.sentence
+    return (near and first.topic in _TOLD_AT_LENGTH) or (first.topic == "home" and clause.sentence <= before.sentence + 1)
+
+
+def _joined(first: Candidate, second: Candidate) -> Candidate:
+    """Return one candidate for two clauses; what holds now gives the slot."""
+    main = first if second.ends or not second.slot else second
+    text = f"{first.text}, {second.text[:1].lower() if not second.text.startswith('I') else second.text[:1]}{second.text[1:]}"
+    return replace(main, text=text, news=first.news or second.news)
+
+
+def _read(clause: Clause) -> attributes.Attributes | None:
+    text = clause.plain
+    supposed = bool(_SUPPOSED.search(text))
+    if LEFT_OUT in text or len(text) < 3 or _CHAT.search(text) or _within_if(clause):
+        return None
+    about = _asked(clause) if clause.asks or supposed else attributes.read(clause.text)
+    if about is None:
+        return None
+    if _PASSING.search(text) and not (about.topic in _EVENTFUL and (about.news or _EVENT_WORD.search(text))):
+        return about if about.topic in ("health", "allergy", "addiction", "style", "minor") and "i'm " not in text else None
+    return about
+
+
+def _asked(clause: Clause) -> attributes.Attributes | None:
+    """Return what a question or an order says: what it takes as given, and how the person wants to be answered."""
+    if clause.orders:
+        about = attributes.read(clause.text)
+        if about is not None and about.topic in ("style", "name"):
+            return about
+    return attributes.read(clause.text, asked=True)
+
+
+def _within_if(clause: Clause) -> bool:
+    return bool(_IF.search(clause.whole) and not _MAYBE_REAL.search(clause.whole))
+
+
+def _puts_right(clause: Clause) -> bool:
+    return attributes.corrects(f"{clause.lead} {clause.text}".strip()) or clause.lead.strip(" :,.").lower() == "correction"
+
+
+def _continues(clause: Clause, last: Candidate) -> bool:
+    """Whether a clause names or describes what the one before it spoke of."""
+    if last.topic not in ("pets", "family", "relationship", "home") or clause.asks:
+        return False
+    return bool(_CONTINUES.search(clause.plain)) or (last.topic == "pets" and bool(_BREED.match(clause.plain)))
+
+
+def _candidate(text: str, about: attributes.Attributes | None) -> Candidate:
+    text = text.strip()
+    text = text[:1].upper() + text[1:]
+    if about is None:
+        return Candidate(text)
+    return Candidate(text, topic=about.topic, slot=about.slot, value=about.value, ends=about.ends, news=about.news)
+
+
+def _placed(candidate: Candidate, moment: float) -> Candidate:
+    """Return the candidate with its relative dates resolved, and from and until when it holds."""
+    text = dated(candidate.text, moment)
+    named = resolve(candidate.text, moment)
+    until = next((one.end for one in named if re.search(r"\b(?:until|till)\b[^.]{0,12}$", candidate.text[: one.span[0]])), None)
+    past = [one.start for one in named if one.start <= moment]
+    since = past[0] if past and candidate.news and not until else None
+    return replace(candidate, text=text, holds_from=since, until=until)
