@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from idiolect.memory import sameness
 from idiolect.memory.candidate import Candidate, Proposal
-from idiolect.text.terms import terms
+from idiolect.text.mentions import mentions
 from idiolect.types import Turn, Wishes, text_of
 
 HIDDEN = "[left out]"
@@ -48,7 +48,7 @@ def without_secrets(text: str) -> tuple[str, int]:
 
 def unwanted(text: str, wishes: Wishes) -> bool:
     """Whether a text speaks of what the person wants never to be kept."""
-    return bool(wishes.never) and _mentions(text, wishes.never)
+    return bool(wishes.never) and mentions(text, wishes.never)
 
 
 def pass_on(proposal: Proposal, turn: Turn, wishes: Wishes) -> Proposal:
@@ -79,8 +79,3 @@ def _reason(candidate: Candidate, own: Sequence[str], others: Sequence[str], wis
     if any(wanted in sameness.key(one) for one in others) and not any(wanted in sameness.key(one) for one in own):
         return "assistant"
     return ""
-
-
-def _mentions(text: str, phrases: Sequence[str]) -> bool:
-    words = set(terms(text))
-    return any((wanted := set(terms(phrase))) and wanted <= words for phrase in phrases)

@@ -79,7 +79,8 @@ def _settle(
 
 def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, closed: Sequence[Record]) -> Record:
     meta = {
-        "sources": [exchange] if exchange else [], "said_by": candidate.said_by, "topic": candidate.topic, "slot": candidate.slot,
+        "sources": [exchange] if exchange else [], "said_by": candidate.said_by, "topic": candidate.topic,
+        "slot": candidate.slot,
         "value": candidate.value, "holds_from": candidate.holds_from, "confidence": candidate.confidence,
         "scope": turn.session if candidate.scope == "session" else "", "always": candidate.always,
         "ends": candidate.ends, "speaker": turn.speaker, "closes": [record.id for record in closed],

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from idiolect import registry
 from idiolect.errors import UnsupportedCall
+from idiolect.prompting.muting import without_muted
 from idiolect.text.budget import line, share_out
 from idiolect.types import Block, Call, Context, Message, Method, User
 
@@ -44,9 +45,10 @@ def personalize(
 ) -> tuple[Call, tuple[Block, ...]]:
     """Fold the methods over a call and write their blocks into it; return it and what was offered.
 
-    Raises :class:`UnsupportedCall` where a method needs what the backend cannot do.
+    What the person has muted is offered by no method. Raises :class:`UnsupportedCall` where a method needs what the
+    backend cannot do.
     """
-    planned = fold(call, user, chosen, ctx, backend_name)
+    planned = without_muted(fold(call, user, chosen, ctx, backend_name), user)
     return assemble(planned, ctx.tokens, ctx.model.count_tokens), planned.context
 
 
