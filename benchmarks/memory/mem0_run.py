@@ -184,6 +184,7 @@ def open_mem0(args: argparse.Namespace, store: Path, counts: Counts) -> Any:
     if args.clock == "exchange":
         mem0.configs.prompts.datetime = mem0.memory.main.datetime = Clock
     llm = {"model": args.model, "temperature": args.temperature, "response_callback": counts.answered}
+    llm["max_tokens"] = args.max_tokens
     llm |= {"api_key": args.key, "openai_base_url": args.base_url}
     embedder = {"model": args.embedder, "embedding_dims": DIMENSIONS}
     embedder |= {"api_key": args.key, "openai_base_url": args.embed_url or args.base_url}
@@ -323,6 +324,7 @@ def main() -> None:
     parser.add_argument("--server-pid", type=int, default=0, help="count this process's processor time")
     parser.add_argument("--no-system", action="store_true", help="do not hand it the system prompt")
     parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--max-tokens", type=int, default=2000, help="mem0's own limit; a model that loops reaches it")
     parser.add_argument("--top-k", type=int, default=20)
     run(parser.parse_args())
 

@@ -421,6 +421,10 @@ def _by_reason(stream: Sequence[Exchange], counts: Sequence[Counter[str]]) -> di
     return dict(sorted(out.items()))
 
 
+def _failures(steps: Sequence[Step]) -> dict[str, int]:
+    return dict(sum((Counter(step.failures) for step in steps), Counter[str]()))
+
+
 def _rounded(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
 
@@ -445,6 +449,8 @@ def show(result: Mapping[str, Any]) -> None:
     for reason in sorted({reason for one in systems.values() for reason in one["nothing_by_reason"]}):
         cells = [one["nothing_by_reason"].get(reason, (0, 0)) for one in systems.values()]
         shown.add_row(f"  nothing: {reason}", *(f"{left}/{n}" for left, n in cells))
+    for name in sorted({name for one in systems.values() for name in one["failures_by_name"]}):
+        shown.add_row(f"  failure: {name}", *(str(one["failures_by_name"].get(name, 0)) for one in systems.values()))
     Console(width=40 + 34 * len(systems)).print(shown)
 
 
@@ -475,7 +481,10 @@ def main() -> None:
     result = {
         "task": "memory-write-side-1", "data": args.data.name, "exchanges": len(stream), "people": len(people),
         "data_sha256": hashlib.sha256(args.data.read_bytes()).hexdigest(), "seed": SEED, "resamples": RESAMPLES,
-        "systems": {name: {**figures[name], "about": about} for name, (_, about) in steps.items()},
+        "systems": {
+            name: {**figures[name], "failures_by_name": _failures(own), "about": about}
+            for name, (own, about) in steps.items()
+        },
         "versions": {"idiolect": idiolect.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }  # fmt: skip
     show(result)
