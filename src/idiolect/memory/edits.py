@@ -60,9 +60,9 @@ class Edits:
     write: Literal["rules", "model"] = "rules"
     """``rules`` compares form and needs no model; with ``model`` the helper (else the model) writes one phrase."""
     k: int = 5
-    """The preferences of so many nearest contexts are shown."""
+    """The preferences of so many contexts are shown: of the newest of the kind, and of the nearest."""
     example: bool = True
-    """Also show the newest of these contexts' answers as the person would have it."""
+    """Also show the newest edited answer to this kind of request as the person would have it."""
     near: float = 0.45
     """Requests whose opening words have at least this cosine are of one kind."""
     samples: int = 2
@@ -135,15 +135,20 @@ class Edits:
         return [(places[r.id], r) for r in found if like[_opening(r.input)] >= self.near]
 
     def _telling(self, alike: Sequence[tuple[Place, Record]], taste: Taste) -> list[tuple[Place, Record]]:
-        """Return the nearest ``k`` contexts in which something is believed."""
-        return [one for one in alike if taste.held([one[0]])][: self.k]
+        """Return ``k`` contexts in which something is believed: the newest, and the nearest others.
+
+        Without the newest, what is new would wait until it held for the nearest contexts too.
+        """
+        telling = [one for one in alike if taste.held([one[0]])]
+        latest = max(telling, key=_age, default=None)
+        return [*([latest] if latest else []), *(one for one in telling if one is not latest)][: self.k]
 
     def _lines(self, alike: Sequence[tuple[Place, Record]]) -> tuple[Item, ...]:
-        """Return the newest edited answer among the nearest contexts line by line, for lists are made of lines."""
-        edited = [one for one in alike[: self.k] if one[0].edited]
+        """Return the newest edited answer of this kind line by line, for lists are made of lines."""
+        edited = [one for one in alike if one[0].edited]
         if not self.example or not edited:
             return ()
-        record = max(edited, key=lambda one: (one[0].time, one[0].record))[1]
+        record = max(edited, key=_age)[1]
         lines = [line for line in record.output.splitlines() if line.strip()][:_LINES]
         used = Used("record", record.id, "edits", "edits_example")
         return tuple(
@@ -168,11 +173,10 @@ class Edits:
         shown = taste.shown([near for near, _ in self._telling(alike, taste)])
         _bear_out(case, place, shown)
         if case.edited:
-            self._infer(case, place, shown, alike, taste, ctx)
+            self._infer(case, place, alike, taste, ctx)
 
     def _infer(
-        self, case: _Case, place: Place, shown: dict[int, Preference], alike: Sequence[tuple[Place, Record]],
-        taste: Taste, ctx: Context,
+        self, case: _Case, place: Place, alike: Sequence[tuple[Place, Record]], taste: Taste, ctx: Context
     ) -> None:  # fmt: skip
         """Find the phrases of an edit; check those that are not believed for such requests yet."""
         phrases = case.phrases
@@ -180,19 +184,26 @@ class Edits:
             phrase = _ask(case, ctx)
             taste.counts["malformed"] += not phrase
             phrases = ((phrase, case.traits),) if phrase else ()
-        fresh = []
+        held, fresh = taste.held(near for near, _ in alike), []
         for phrase, traits in phrases[:_PHRASES]:
-            known = next((one for one in shown.values() if one.same(traits, phrase)), None)
+            known = next((one for one in held.values() if one.same(traits, phrase)), None)
             if known is None:
-                fresh.append((phrase, traits))
+                if taste.to_check(phrase, traits, place):
+                    fresh.append((phrase, traits))
             elif known.number not in place.holds:
                 known.phrase, known.traits = phrase, traits
                 known.confirmed(place.record, place.time)
                 place.holds.append(known.number)
-        earlier = sorted((one for one in alike if one[0].edited), key=lambda one: (-one[0].time, one[0].record))
+        turn = taste.turned(near for near, _ in alike)
+        edited = (one for one in alike if one[0].edited and one[0].time >= turn)
+        earlier = sorted(edited, key=_age, reverse=True)
         gains = _check(fresh, case, earlier, self.samples, ctx)
         for (phrase, traits), gain in zip(fresh, gains, strict=True):
             taste.add(phrase, traits, place, gain)
+
+
+def _age(one: tuple[Place, Record]) -> tuple[float, str]:
+    return one[0].time, one[0].record
 
 
 def _opening(question: str) -> str:
@@ -230,8 +241,8 @@ def _check(
 ) -> list[float]:  # fmt: skip
     """Return how much closer to what was wanted each phrase brings the answers on average, in one batch of drafts.
 
-    The unit is the tokens of what was wanted. Earlier edits that asked for the contrary are not asked: the person has
-    turned away from them.
+    The unit is the tokens of what was wanted. ``earlier`` are edits of the kind, the newest first; those that asked for
+    the contrary are not asked.
     """
     asked: list[tuple[int, _Case]] = []
     for at, (_, traits) in enumerate(fresh):

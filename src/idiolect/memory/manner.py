@@ -137,8 +137,9 @@ def body(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, a line's end counting as one."""
-    return [part.strip() for part in _SENTENCE_END.split(text) if part and _WORD.search(_LIST_MARK.sub("", part))]
+    """Return the sentences of a text without list marks; a line's end ends one."""
+    plain = "\n".join(_LIST_MARK.sub("", line) for line in text.splitlines())
+    return [part.strip() for part in _SENTENCE_END.split(plain) if _WORD.search(part)]
 
 
 def _lines(text: str) -> list[str]:
@@ -153,9 +154,9 @@ def _closing_at(lines: Sequence[str]) -> int | None:
 
 def _count(unit: str, text: str) -> int:
     plain = body(text)
-    if unit == "points":
-        return sum(bool(_LIST_MARK.match(line)) for line in _lines(plain))
-    return len(sentences(plain)) if unit == "sentences" else len(_WORD.findall(plain))
+    if unit == "points" and (points := sum(bool(_LIST_MARK.match(line)) for line in _lines(plain))):
+        return points
+    return len(sentences(plain)) if unit != "words" else len(_WORD.findall(plain))
 
 
 def _length(answer: str, wanted: str) -> Change | None:

@@ -23,8 +23,8 @@ _EVIDENCE = 10
 class Preference:
     """A short phrase; ``traits`` are what of an answer's form it is about, ``gain`` what the check measured.
 
-    ``since`` and ``until`` are the times of the feedback that brought it and of the one that closed it. ``failed``
-    counts the checks it did not pass.
+    ``since`` and ``until`` are the times of the feedback that brought it and of the one that closed it. ``asked``
+    counts the edits that asked for it, ``failed`` the checks it did not pass.
     """
 
     number: int
@@ -36,6 +36,7 @@ class Preference:
     gain: float
     until: float | None = None
     support: int = 1
+    asked: int = 1
     failed: int = 0
     records: list[str] = field(default_factory=list)
 
@@ -116,6 +117,15 @@ class Taste:
                        for other in held.values())
         }  # fmt: skip
 
+    def turned(self, contexts: Iterable[Context]) -> float:
+        """Return when the person last turned away from something that held in these contexts; minus infinity if never.
+
+        Edits from before are of another taste, and nothing new is checked on them.
+        """
+        held = {number for one in contexts for number in one.holds}
+        ends = (one.until for one in self.preferences if one.number in held and one.until is not None)
+        return max(ends, default=float("-inf"))
+
     def add(self, phrase: str, traits: dict[str, str], context: Context, gain: float) -> None:
         """Believe a phrase that came closer to what the person wrote, prune one that did not."""
         self.counts["checked"] += 1
@@ -128,12 +138,25 @@ class Taste:
             context.holds.append(number)
             return
         self.counts["pruned"] += 1
-        known = next((one for one in self.preferences if one.state == "pruned" and one.same(traits, phrase)), None)
+        known = self.pruned(traits, phrase)
         if known is None:
             known = Preference(number, phrase, traits, "pruned", context.time, context.time, gain, support=0)
+            known.records = [context.record]
             self.preferences.append(known)
-        known.last, known.gain, known.failed = context.time, gain, known.failed + 1
+        known.gain, known.failed = gain, known.failed + 1
+
+    def pruned(self, traits: Mapping[str, str], phrase: str) -> Preference | None:
+        """Return the preference that failed its check and asks for the same."""
+        return next((one for one in self.preferences if one.state == "pruned" and one.same(traits, phrase)), None)
+
+    def to_check(self, phrase: str, traits: Mapping[str, str], context: Context) -> bool:
+        """Count that a phrase is asked for; whether it is checked: what failed, when as many edits more have asked."""
+        known = self.pruned(traits, phrase)
+        if known is None:
+            return True
+        known.asked, known.last = known.asked + 1, context.time
         known.records = [*known.records, context.record][-_EVIDENCE:]
+        return known.asked & (known.asked - 1) == 0
 
     def close(self, number: int, time: float) -> None:
         """Stop believing a preference that the person has turned away from."""
