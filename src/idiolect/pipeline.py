@@ -21,6 +21,8 @@ from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
 from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
 from idiolect.journal import Journal
+from idiolect.memory.feedback import Feedback
+from idiolect.memory.rating import rated
 from idiolect.opening import helper_of, open_store
 from idiolect.prompting.assembly import Named, personalize, write
 from idiolect.store.erase import Receipt, erase
@@ -44,6 +46,7 @@ from idiolect.types import (
     Method,
     Observes,
     Proves,
+    Record,
     Sampling,
     Turn,
     Used,
@@ -297,15 +300,16 @@ class Idiolect:
 
     # -- learning ----------------------------------------------------------------------------------------------
 
-    def learn_waiting(self) -> int:
+    def learn_waiting(self, told: Callable[[], object] = lambda: None) -> int:
         """Learn from all turns that wait and are due, whichever process wrote them down; return how many.
 
-        A turn that fails is tried again later, and after some times waits for somebody to look at it.
+        One that fails is tried again later, and in the end waits for somebody to look at it. ``told`` follows each.
         """
         done = 0
         while time.monotonic() < self._closed_at and (found := claim(self.store, self.clock())):
             for one in found:
                 done += self._learn(one)
+                told()
         return done
 
     def _learn(self, one: Waiting) -> bool:
@@ -337,6 +341,19 @@ class Idiolect:
             self._refresh(name, method, user)
             self._prove_if_due(name, method, user)
         return kept
+
+    def feedback(self, trace_id: str, said: Feedback) -> Record:
+        """Keep what a person says of an answer, and return its record; it is learnt from off the critical path.
+
+        The same said twice of one answer is kept once. Raises :class:`NotFound` for an unknown trace,
+        :class:`InputError` for a feedback that cannot be kept.
+        """
+        trace = self.trace(trace_id)
+        user = str(trace["user"])
+        record = rated(trace, said, view(self.store, user, asked=self.clock()), self.clock())
+        if self.store.add([record]).added:
+            self.worker.submit(lambda: [self._refresh(*one, user) for one in self.methods(trace["methods"])])
+        return record
 
     def _no_earlier(self, user: str, moment: float) -> float:
         """Return a time that is not before the newest record: a clock that goes back must not reorder a history."""

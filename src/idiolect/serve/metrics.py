@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from idiolect.pipeline import Idiolect
-from idiolect.store.finishing import waiting
+from idiolect.store.finishing import queue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -33,10 +32,8 @@ class _Inner:
             malformed.add_metric([name], count)
         yield malformed
         turns = GaugeMetricFamily("idiolect_waiting_turns", "Turns still to be learnt from", labels=["state"])
-        jobs = waiting(self._idiolect.store)
-        given_up = sum(math.isinf(job.due) for job in jobs)
-        failed = sum(job.tries > 0 for job in jobs) - given_up
-        for name, count in (("new", len(jobs) - failed - given_up), ("failed", failed), ("given_up", given_up)):
+        found = queue(self._idiolect.store)
+        for name, count in (("new", found.new), ("failed", found.failed), ("given_up", found.given_up)):
             turns.add_metric([name], count)
         yield turns
 

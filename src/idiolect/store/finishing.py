@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,27 @@ def waiting(store: Store, user_id: str | None = None) -> list[Job]:
     key = None if user_id is None else store.known(user_id)
     with store.rows.read() as tx:
         return tx.jobs(None if key is None else key.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many turns wait: ``new`` ones, ``failed`` ones that are tried again, and those that were ``given_up``.
+
+    ``next_try`` [s since the epoch] is when the first of the failed ones is due, ``None`` where there is none.
+    """
+
+    new: int
+    failed: int
+    given_up: int
+    next_try: float | None
+
+
+def queue(store: Store) -> Queue:
+    """Return how many turns of all users wait to be learnt from."""
+    jobs = waiting(store)
+    due = [job.due for job in jobs if job.tries and not math.isinf(job.due)]
+    given_up = sum(math.isinf(job.due) for job in jobs)
+    return Queue(len(jobs) - len(due) - given_up, len(due), given_up, min(due, default=None))
 
 
 def _opened(store: Store, tx: Reader, job: Job) -> Waiting | None:
