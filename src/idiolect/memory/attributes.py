@@ -14,10 +14,11 @@ from idiolect.memory.rule import Rule
 from idiolect.memory.rules_events import EVENTS
 from idiolect.memory.rules_life import LIFE
 from idiolect.memory.rules_likes import LIKES
+from idiolect.memory.rules_open import OPEN
 from idiolect.memory.rules_safety import SAFETY
 from idiolect.memory.rules_work import WORK
 
-RULES: Sequence[Rule] = (*SAFETY, *LIFE, *WORK, *EVENTS, *LIKES)
+RULES: Sequence[Rule] = (*SAFETY, *LIFE, *WORK, *EVENTS, *LIKES, *OPEN)
 
 _FIRST = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|me|my|mine|we|we're|we've|our|us)\b", re.IGNORECASE)
 _SECOND_OR_THIRD = re.compile(r"\b(?:you|your|he|she|they|his|their|her(?! name)|people|one|someone|somebody|everyone|it's|it)\b", re.IGNORECASE)
@@ -90,7 +91,7 @@ def others_fact(plain: str) -> bool:
     for other in _OTHERS.finditer(plain):
         before, after = plain[: other.start()], plain[other.end() :]
         if not _FIRST.search(before) and not re.match(r"[^.]{0,20}\b(?:me|us)\b", after) and not _KIN_SUBJECT.search(before):
-            return True
+            return other["who"].lower() != "ex"
     return False
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from idiolect.memory.lexicon import JOBS
+
 _ABBREVIATED = r"(?<!\bmr)(?<!\bdr)(?<!\bmrs)(?<!\bms)(?<!\bst)(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bprof)(?<!\ba\.m)(?<!\bp\.m)"
 _SENTENCE = re.compile(rf"{_ABBREVIATED}(?<=[.!?…])[\"'”»)\]]*\s+|\n+|(?<=[\U0001F300-\U0001FAFF\u2600-\u27bf])\s+", re.I)
 _SUBJECT = (
@@ -27,13 +29,14 @@ _BREAK = re.compile(
     rf"|,?\s+(?=(?:and|but|so|because|coz|cause|cuz|since|though|although|while|anyway|then|plus|also|as|cos|which|where"
     rf"|except|yet|n|&)\s+(?:now |then |also |just |really |still |even |actually |honestly |please )*(?:{_SUBJECT}|{_ASK})\b)"
     rf"|,\s+(?=(?:{_SUBJECT}|{_ASK})\b)"
+    rf"|(?<=[a-zà-þ]),\s+(?=(?:an? |the )?(?:[\w-]+ )?(?:{JOBS}|founder|owner)\b (?:in|at|for|of|from|by|on)\b)"
     rf"|\s+(?=(?:and|but)\s+{_FINITE}\b)"
     rf"|,\s+(?=(?:and |but |or )?(?:{_FINITE})\b)",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"^(?:[\s\W]*\b(?:and|but|so|ok(?:ay)?|well|oh|ah|uh|um|uff|ugh|hey|hi|hello|yo|hiya|right|now|anyway|also|btw|by the way"
-    r"|fyi|plus|then|honestly|actually|basically|look|listen|yeah|yes|yep|yup|sure|no|nope|nah|exactly|correct|true|lol"
+    r"^(?:[\s\W]*\b(?:and|but|so|ok(?:ay)?|well|oh|ah|uh|um|uff|ugh|hey|hi|hello|yo|hiya|right(?! now)|now|anyway|also|btw|by the way"
+    r"|fyi|plus|then|honestly|actually|basically|look|listen|yeah|yes|yep|yup|sure|no(?=\s*[,.!;–-])|nope|nah|exactly|correct|true|lol"
     r"|haha\w*|thanks|thank you|please|pls|big news|good news|bad news|guess what|update|for context|context"
     r"|just so you know|for the record|as you know|fun fact|real talk|ok real talk|bro|dude|man|mate|morning|evening"
     r"|good morning|good afternoon|good evening|salaam|sorry|correction|note|as it happens|turns out|because|cause|coz|cuz"

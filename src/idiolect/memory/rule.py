@@ -17,6 +17,7 @@ _ADVERBS = (
 MACROS = {
     "A": rf"(?: (?:{_ADVERBS}))*",
     "I": r"(?:i|we)",
+    "S": rf"(?:^(?:i'm |i've |we've |we're )?(?:(?:{_ADVERBS}) )*|\b(?:i|we)(?:'ve|'m|'re| have)?(?: (?:{_ADVERBS}))* )",
     "IM": r"(?:i'm|i'm not|we're|i was|been)",
     "MY": r"(?:my|our|me|mine)",
     "THE": r"(?:the |a |an |my |our |some |his |her )?",

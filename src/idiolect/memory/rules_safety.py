@@ -9,6 +9,7 @@ SAFETY = (
     Rule("addiction", r"\b(?:quit|gave up|given up|giving up|stopped|packed in|kicked|off|done with|sober from|clean from|clean off|free of) (?:the |my |all |me )?(?P<x>smoking|vaping|cigarettes?|fags?|smokes|nicotine|tobacco|rollies)\b(?! (?:are|is)\b)", "habit:smoking", "-", news=True, own=True),
     Rule("addiction", r"\b(?:quit|gave up|given up|giving up|stopped|packed in|kicked|off|done with|sober from|clean from|clean off|free of|recovery from|recovering from|addicted to|hooked on|in rehab for) (?:the |my |all |me )?(?:daily )?(?P<x><DRUG>)\b(?! (?:are|is)\b)", "habit:{x}", "-", news=True, own=True),
     Rule("addiction", r"(?:^|\b<I>(?:'ve|'m)?)<A> not (?:drinking|smoking|vaping|gambling)\b.*\bany ?more|^not (?P<x>drinking|smoking|vaping|gambling) any ?more", "habit:{x}", "-", news=True),
+    Rule("addiction", r"\bhaven't (?:had a|touched a|had any|touched|smoked|gambled|drunk|been drinking)\b.*?(?P<x>drink|cigarette|drop|bet|smoke\w*|gambled|alcohol|joint)?\b.*\b(?:in|for|since)\b", "habit:sober", "+", own=True),
     Rule("addiction", r"\b<I><A> don't (?P<x>drink|smoke|vape|gamble) any ?more\b", "habit:{x}", "-", news=True),
     Rule("addiction", r"\b(?:i'm|i've been|been) (?:now |over |almost |nearly |about |just )?(?:<W> ?){0,4}(?:sober|teetotal|clean since|smoke[- ]free|alcohol[- ]free)\b|^(?:<W> ){0,5}(?:sober|clean)(?: now)?(?: from .*)?$", "habit:sober", "+"),
     Rule("addiction", r"\bi'm (?:a |an )?(?:recovering|recovered) (?P<x><W>(?: <W>)?)|\bin recovery\b|\b(?:aa|na) (?:meeting|sponsor|chip)|\bmy sponsor\b", "habit:sober", "+", own=True),
@@ -24,12 +25,13 @@ SAFETY = (
     # allergies
     Rule("allergy", r"\ballergic (?:reaction )?to (?P<x>(?:all |most |some |any |tree |raw |the )*<W>(?: (?:stings?|nuts?|bites?|fur|hair|mites?|dander))?)", "allergy:{x}", "+", own=True, asked=True),
     Rule("allergy", r"\b(?P<x><W>(?: and <W>)?) (?:allergy|allergies|intolerance)\b|\bintolerant (?:to|of) (?P<y><W>)|\b(?P<z>lactose|gluten|fructose)[- ]intolerant", "allergy:{x}{y}{z}", "+", own=True, asked=True),
-    Rule("allergy", r"\b(?:can't|can not|mustn't|must not|not allowed to|may not) (?:eat|have|touch|drink|tolerate|take|go near) (?P<x>.*?<ALLERGEN>)\b", "allergy:{x}", "+", own=True),
-    Rule("allergy", r"\b(?P<x><ALLERGEN>)(?: and <ALLERGEN>)?\b.*\b(?:can't|can not|make me (?:ill|sick|swell|itch|throw up)|give me (?:hives|rash|cramps)|hives|anaphyla\w+|not friends|could kill me|swell(?:s|ing)? up|close my throat)\b", "allergy:{x}", "+", own=True),
+    Rule("allergy", r"(?:^|\b(?:i|we|my <KIN>|he|she) )(?:can't|can not|mustn't|must not|'m not allowed to|not allowed to|may not) (?:eat|have|touch|drink|tolerate|take|go near) (?P<x>.{0,20}?<ALLERGEN>)\b", "allergy:{x}", "+"),
+    Rule("allergy", r"\b(?P<x><ALLERGEN>)(?: and <ALLERGEN>)?\b.*\b(?:can't|can not|make me (?:ill|sick|swell|itch|throw up)|(?:makes?|sends?|gives?|puts?|kills?) (?:me|my \w+) \w+|give me (?:hives|rash|cramps)|hives|anaphyla\w+|not friends|could kill me|swell(?:s|ing)? up|close my throat)\b", "allergy:{x}", "+", own=True),
     Rule("allergy", r"\b(?:hives|anaphyla\w+|rash|swell\w*|throat closes?)\b.*\b(?:from|after|with|if .* eats?) (?:any )?(?P<x><W>(?: <ALLERGEN>)?)|\bno (?P<y><ALLERGEN>)s? (?:at all )?for (?:me|her|him|us|my <KIN>)\b|\b(?:epi-?pen|epi pen|auto-?injector|adrenaline pen)s?\b", "allergy:{x}{y}", "+", own=True, asked=True),
     # health
     Rule("health", r"\b(?:diagnosed|diagnosis)\b(?:.{0,30}?\b(?:with|as|of|is))? (?P<x><REST>)", "health:{x}", "+", own=True, news=True),
     Rule("health", r"\b(?:doc(?:tor)?|gp|physio|surgeon|specialist|consultant|cardiologist|dermatologist|psychiatrist|midwife|hospital|surgery|nurse|vet|optician|dentist|oncologist|neurologist|therapist|clinic)(?:'s)?<A> (?:says?|said|thinks?|told|confirmed|found|reckons|diagnosed|wants|put|has put|prescribed|started)\b.*?\b(?P<x><ILL>|<MED>|<BODY>|fracture|surgery|operation|diet|sugar|pressure)\b", "health:{x}", "+", news=True),
+    Rule("health", r"\b\d+ ?(?:mg|mcg|milligrams?|units) (?:of )?(?P<x>[a-z]\w+)\b", "med:{x}", "+", own=True, asked=True),
     Rule("health", r"\b(?:on|take|takes|taking|started|prescribed|put me on|give me|need|needs|carry|carries|inject|use|uses|my|with|has|have|have got|got) (?:a |an |my |me |some |low[- ]dose |daily |the )*(?P<x><MED>)\b", "med:{x}", "+", own=True, asked=True),
     Rule("health", r"\b(?P<x><MED>) (?:every|twice|daily|for my|since|each)\b", "med:{x}", "+", own=True),
     Rule("health", r"\b(?:type|typ) ?(?:1|2|one|two|i|ii)\b(?= diab| now|$)|\b(?P<x>diab\w+|diabit\w+)\b", "health:diabetes", "+", own=True, asked=True),

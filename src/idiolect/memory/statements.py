@@ -65,6 +65,7 @@ _CONTINUES = re.compile(
     r"^(?:(?:his|her|their|its|the (?:other|older|younger|big|little) one(?:'s)?) names?\b|names?\b|name of|called|named|he's|she's|they're|it's (?:a|an)|he is|she is|they are|he was|she was|one is|calling)\b",
     re.IGNORECASE,
 )
+_ADVICE = re.compile(r"^(?:no|must(?: not|n't)?|not allowed|can't|both|mustn't|never) [\w ]+$", re.IGNORECASE)
 _BREED = re.compile(r"^(?:a |an )?[\w-]+(?: [\w-]+)?$")
 
 
@@ -185,8 +186,10 @@ def _puts_right(clause: Clause) -> bool:
 
 def _continues(clause: Clause, last: Candidate) -> bool:
     """Whether a clause names or describes what the one before it spoke of."""
-    if last.topic not in ("pets", "family", "relationship", "home") or clause.asks:
+    if clause.asks or last.topic not in ("pets", "family", "relationship", "home", "health", "allergy"):
         return False
+    if last.topic in ("health", "allergy"):
+        return bool(_ADVICE.search(clause.plain))
     return bool(_CONTINUES.search(clause.plain)) or (last.topic == "pets" and bool(_BREED.match(clause.plain)))
 
 
