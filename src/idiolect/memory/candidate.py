@@ -19,7 +19,7 @@ class Candidate:
 
     ``slot`` names what a person has one of at a time (``home``, ``diet``, ``taste:coffee``) and ``value`` what is
     said of it: another value of the same slot contradicts. ``ends`` says that something is over ("no longer"), and
-    ``value`` of what; ``news`` that it is told as a change ("now", "moved").
+    ``value`` of what; ``news`` that it is told as a change ("now", "moved"), ``given`` that it is spoken of as known ("since I live here").
     ``holds_from`` and ``until`` are in seconds since the epoch; ``scope`` is ``session`` for what is true of this
     conversation alone. ``closes`` are ids of earlier memories that a model says no longer hold.
     """
@@ -31,6 +31,7 @@ class Candidate:
     value: str = ""
     ends: bool = False
     news: bool = False
+    given: bool = False
     holds_from: float | None = None
     until: float | None = None
     confidence: float = 1.0

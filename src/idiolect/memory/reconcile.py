@@ -12,24 +12,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from idiolect.memory import sameness
+from idiolect.memory import contradiction, sameness
 from idiolect.memory.candidate import Candidate, Proposal
+from idiolect.memory.contradiction import Earlier
 from idiolect.memory.sameness import Statement
 from idiolect.types import Context, Learnt, Record, State, Turn, User
 
 SOURCE = "memory"
+_AKIN = (("partner", "marital"), ("diet", "eats"), ("job", "shift"))
 NEAR = 12
 """So many earlier memories are looked at for each candidate."""
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    record: Record
-    said: Statement
-
-    @property
-    def inferred(self) -> bool:
-        return self.record.meta.get("said_by") == "inferred"
 
 
 @dataclass
@@ -54,15 +46,16 @@ def reconcile(proposal: Proposal, exchange: str, turn: Turn, user: User, ctx: Co
 
 
 def _settle(
-    candidate: Candidate, said: Statement, earlier: Sequence[_Earlier], exchange: str, turn: Turn, user_id: str,
+    candidate: Candidate, said: Statement, earlier: Sequence[Earlier], exchange: str, turn: Turn, user_id: str,
     result: _Result,
 ) -> None:  # fmt: skip
-    again = next((one for one in earlier if _says_the_same(candidate, said, one)), None)
+    again = next((one for one in earlier if contradiction.says_the_same(candidate, said, one)), None)
+    again = again or contradiction.known(candidate, said, earlier)
     if again is not None and not (again.inferred and candidate.said_by != "inferred"):
         result.happened(again.record.id, State(sources=(exchange,) if exchange else ()))
         result.counts["memory.known"] += 1
         return
-    closed = [one for one in earlier if one is again or _contradicts(candidate, said, one)]
+    closed = [one for one in earlier if one is again or contradiction.contradicts(candidate, said, one)]
     if candidate.said_by == "inferred" and any(not one.inferred for one in closed):
         result.counts["memory.outranked"] += 1
         return
@@ -91,43 +84,20 @@ def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, close
     )  # fmt: skip
 
 
-def _earlier(candidate: Candidate, user: User, result: _Result, ctx: Context) -> list[_Earlier]:
+def _earlier(candidate: Candidate, user: User, result: _Result, ctx: Context) -> list[Earlier]:
     """Return the memories that hold and may say the same or the contrary, the likeliest first."""
     found = {hit.record.id: hit.record for hit in user.search(candidate.text, NEAR, kinds=("profile",))}
-    wanted = [rid for rid in (user.slots.get(candidate.slot, ""), *candidate.closes) if rid and rid not in found]
+    wanted = [rid for rid in (*_of_slots(candidate.slot, user), *candidate.closes) if rid not in found]
     found |= {record.id: record for rid in wanted for record in user.neighbours(rid, 0, 0)}
     states = user.states(list(found))
     held = [r for r in found.values() if math.isinf(states.get(r.id, State()).closed)]
     held = [r for r in (*result.records, *held) if math.isinf(result.states.get(r.id, State()).closed)]
     said = sameness.read([record.output for record in held], ctx.embedder)
-    return [_Earlier(record, statement) for record, statement in zip(held, said, strict=True)]
+    fresh = {record.id for record in result.records}
+    return [Earlier(record, text, record.id in fresh) for record, text in zip(held, said, strict=True)]
 
 
-def _says_the_same(candidate: Candidate, said: Statement, one: _Earlier) -> bool:
-    meta = one.record.meta
-    if bool(meta.get("ends")) != candidate.ends or one.record.id in candidate.closes:
-        return False
-    if candidate.slot and meta.get("slot") == candidate.slot:
-        return _same_value(candidate.value, str(meta.get("value", "")))
-    return sameness.same(said, one.said)
-
-
-def _contradicts(candidate: Candidate, said: Statement, one: _Earlier) -> bool:
-    meta = one.record.meta
-    if one.record.id in candidate.closes:
-        return True
-    if candidate.slot and meta.get("slot") == candidate.slot:
-        return not _same_value(candidate.value, str(meta.get("value", ""))) or candidate.ends
-    if candidate.ends and not meta.get("ends"):
-        return sameness.overlap(said, one.said) >= 0.5 and (
-            sameness.jaccard(said, one.said) >= 0.3 or sameness.cosine(said, one.said) >= 0.5
-        )
-    if candidate.said_by == "corrected":
-        return sameness.overlap(said, one.said) >= 0.5 or sameness.cosine(said, one.said) >= 0.55
-    opposite = said.negated != one.said.negated
-    return opposite and (sameness.jaccard(said, one.said) >= 0.6 or sameness.cosine(said, one.said) >= 0.8)
-
-
-def _same_value(a: str, b: str) -> bool:
-    first, second = set(a.split()), set(b.split())
-    return first <= second or second <= first
+def _of_slots(slot: str, user: User) -> list[str]:
+    """Return the newest memories of the slots that bear on one: its own, and those that cannot hold beside it."""
+    names = {slot, *next((group for group in _AKIN if slot in group or slot.partition(":")[0] in group), ())}
+    return [user.slots[name] for name in sorted(names) if name and name in user.slots]

@@ -130,7 +130,7 @@ def _said(parts: Sequence[Clause]) -> list[Candidate]:
         if corrected:
             candidate = replace(candidate, said_by="corrected")
         if _KNOWN.search(clause.whole) or _GIVEN.search(clause.lead) or _GIVEN.search(clause.plain) or clause.asks:
-            candidate = replace(candidate, confidence=0.5)
+            candidate = replace(candidate, given=True)
         if before is not None and out and _belong_together(out[-1], candidate, before, clause):
             out[-1] = _joined(out[-1], candidate)
         else:
