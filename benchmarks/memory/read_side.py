@@ -74,27 +74,35 @@ class Row:
     ms: float
 
 
-def load(app: Idiolect, files: Sequence[Path]) -> list[Question]:
-    """Import the dialogues and return their questions."""
-    turns: dict[str, dict[str, str]] = {}
-    last: dict[str, float] = {}
+def turns(app: Idiolect, files: Sequence[Path]) -> dict[str, dict[str, Record]]:
+    """Import the dialogues; return the record of each turn, by person and the turn's own id."""
+    of: dict[str, dict[str, Record]] = {}
     for path in files:
         records = [r for r in sources.read(path, format="locomo") if isinstance(r, Record)]
         app.store.add(records)
         for record in records:
-            turns.setdefault(record.user_id, {})[str(record.meta["dia_id"])] = record.id
-            last[record.user_id] = max(record.time, last.get(record.user_id, 0.0))
-    return [question for path in files for question in questions(path, turns, last)]
+            of.setdefault(record.user_id, {})[str(record.meta["dia_id"])] = record
+    return of
 
 
-def questions(path: Path, turns: Mapping[str, Mapping[str, str]], last: Mapping[str, float]) -> Iterator[Question]:
+def evidence_of(qa: Mapping[str, Any], turns: Mapping[str, Record]) -> frozenset[str]:
+    """Return the ids of the records that a question names as its evidence."""
+    named = {dia for e in qa.get("evidence", []) for dia in re.findall(r"D\d+:\d+", str(e))}
+    return frozenset(turns[dia].id for dia in named if dia in turns)
+
+
+def end_of(turns: Mapping[str, Record]) -> float:
+    """Return the moment of asking: a second after the last turn."""
+    return max(record.time for record in turns.values()) + 1
+
+
+def questions(path: Path, of: Mapping[str, Mapping[str, Record]]) -> Iterator[Question]:
     for sample in json.loads(path.read_text("utf-8")):
         user = str(sample["sample_id"])
         for qa in sample["qa"]:
-            named = {dia for e in qa.get("evidence", []) for dia in re.findall(r"D\d+:\d+", str(e))}
-            evidence = frozenset(turns[user][dia] for dia in named if dia in turns[user])
+            evidence = evidence_of(qa, of[user])
             if qa["category"] != 5 and evidence:
-                yield Question(user, qa["question"], qa["category"], evidence, last[user] + 1)
+                yield Question(user, qa["question"], qa["category"], evidence, end_of(of[user]))
 
 
 def origins(app: Idiolect, user: str) -> dict[str, set[str]]:
@@ -207,7 +215,8 @@ def main() -> None:
         sys.exit(f"no {args.data}/locomo/*.json; the data set is published at github.com/snap-research/locomo")
     arms = ARMS | (json.loads(args.arms.read_text("utf-8")) if args.arms else {})
     with tempfile.TemporaryDirectory() as folder, open_app(folder, args.embedder) as app:
-        asked = load(app, files)
+        of = turns(app, files)
+        asked = [question for path in files for question in questions(path, of)]
         if args.half == "choose":
             asked = [question for question in asked if question.user in users_of(asked)[::2]]
         out = result(app, arms, files, run(app, arms, asked), asked)
