@@ -41,12 +41,13 @@ class Kept:
     def about(self, moment: float) -> dict[str, Any]:
         """Return what is known of it at a moment [s since the epoch], as a JSON value."""
         record, state = self.record, self.state
+        corrected = [record.meta["corrects"]] if "corrects" in record.meta else []
         return {
             "said_by": record.meta.get("said_by") or None, "topic": record.meta.get("topic") or None,
             "tier": tier(record, state, moment), "holds": state.holds(moment), "pinned": state.pinned,
             "uses": state.uses, "used": state.used or None,
             "closed": None if math.isinf(state.closed) else state.closed, "closed_by": state.closed_by or None,
-            "closes": list(record.meta.get("closes", ())),
+            "closes": [*record.meta.get("closes", ()), *corrected],
         }  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def story(store: Store, user_id: str, kept: Kept) -> Story:
     ahead = [kept]
     while ahead:
         one = ahead.pop(0)
-        closed = [k for k in known.values() if k.state.closed_by == one.record.id or k.record.id in _closes(one)]
+        closed = [k for k in known.values() if k.state.closed_by == one.record.id]
         fresh = [k for k in closed if k.record.id not in before and k.record.id != kept.record.id]
         before |= {k.record.id: k for k in fresh}
         ahead += fresh
@@ -235,13 +236,15 @@ def _correcting(learnt: Learnt, old: Record, now: float) -> Learnt:
     """Return what was learnt as a correction of one memory, which it closes in any case.
 
     What else it closes is what it would have closed if said; in conversation a ``corrected`` statement closes whatever
-    is near, because nobody says there which memory is meant.
+    is near, because nobody says there which memory is meant. What was put right stays closed even when the correction
+    is forgotten: it is not among what this record ``closes``.
     """
     if not learnt.records:
         return learnt
     record = learnt.records[0]
-    closes = list(dict.fromkeys((*record.meta.get("closes", ()), old.id)))
-    record = replace(record, meta={**record.meta, "said_by": "corrected", "closes": closes})
+    meta = {**record.meta, "said_by": "corrected", "corrects": old.id}
+    meta["closes"] = [rid for rid in meta.get("closes", ()) if rid != old.id]
+    record = replace(record, meta={name: value for name, value in meta.items() if value != []})
     news = State(closed=max(now, old.time), closed_by=record.id)
     return replace(learnt, records=(record,), states={**learnt.states, old.id: news})
 
@@ -265,10 +268,6 @@ def _drop_resting(store: Store, user_id: str, record_ids: Sequence[str]) -> tupl
 def _with_states(store: Store, user_id: str, records: Sequence[Record]) -> list[Kept]:
     states = states_of(store, user_id, [record.id for record in records])
     return [Kept(record, states.get(record.id, State())) for record in records]
-
-
-def _closes(kept: Kept) -> Sequence[str]:
-    return list(kept.record.meta.get("closes", ()))
 
 
 def _found(store: Store, user_id: str, record_id: str) -> list[Record]:

@@ -71,33 +71,6 @@ def test_profile(run: Run, ana: Path, tmp_path: Path) -> None:
     assert [p["version"] for p in run("profile", "ana", "--history", "--json").json["profiles"]] == [2, 1]
 
 
-def test_memories(run: Run, ana: Path) -> None:
-    added = run("memories", "ana", "add", "I  sing alto.", "--json").json["kept"]
-    assert added["text"] == "I sing alto."
-    assert run("memories", "ana", "add", "I sing alto.", "--json").json["kept"]["id"] == added["id"]
-    assert len(run("memories", "ana", "list", "--json").lines) == 2
-    edited = run("memories", "ana", "edit", added["id"][-8:], "I sing tenor.", "--json").json["kept"]
-    texts = [line["text"] for line in run("memories", "ana", "--json").lines]
-    assert texts == ["I am allergic to hazelnuts.", "I sing tenor."]
-    assert run("memories", "ana", "search", "sing", "-k", "1", "--json").lines[0]["id"] == edited["id"]
-    assert run("memories", "ana", "delete", edited["id"]).out.startswith("deleted")
-    assert len(run("memories", "ana", "--json").lines) == 1
-
-
-def test_editing_drops_what_was_learnt(run: Run, ana: Path) -> None:
-    run("profile", "ana", "--refresh")
-    (memory,) = run("memories", "ana", "--json").lines
-    run("memories", "ana", "edit", memory["id"], "I am allergic to walnuts.")
-    assert "no profile" in run("profile", "ana", code=1).err
-
-
-def test_memories_wrong_input(run: Run, ana: Path) -> None:
-    assert "Did you mean 'ana'" in run("memories", "anna", code=1).err
-    assert "has no memory 'zz'" in run("memories", "ana", "delete", "zz", code=1).err
-    assert "needs some text" in run("memories", "ana", "add", "  ", code=1).err
-    assert "Did you mean 'ana'" in run("memories", "ann", "delete", "zz", code=1).err
-
-
 def test_erase_asks_and_gives_a_receipt(run: Run, ana: Path, tmp_path: Path) -> None:
     assert "nothing was erased" in run("erase", "ana", input="anna\n", code=1).err
     assert len(run("users", "--json").lines) == 2

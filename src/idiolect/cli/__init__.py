@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 # In the order of the help. A command may not be named like its module where Python forbids it (import).
 GROUPS = (
-    "demo", "ask", "chat", "serve",
-    "importing", "embedding", "exporting", "erasing",
+    "demo", "ask", "chat", "feedback", "serve",
+    "importing", "embedding", "exporting", "erasing", "queue",
     "proof", "bench",
     "users", "consent", "search", "profile", "memories", "explain",
     "methods", "models", "config",

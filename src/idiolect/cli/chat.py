@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from idiolect.cli.memories import memories_of
 from idiolect.cli.options import BackendName, Json, Methods, Now, Remember, UserId, specs
 from idiolect.cli.output import day, emit, note, safe
 from idiolect.cli.root import ANSWERS, command
 from idiolect.cli.session import opened_app
-from idiolect.errors import InputError
+from idiolect.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from idiolect.config import MethodSpec
@@ -25,7 +24,10 @@ if TYPE_CHECKING:
 
 _HELP = """/why          what shaped the last answer
 /memories     what you have said about yourself
-/forget N     forget memory number N of that list
+/forget N     forget memory number N of that list, and where it was said
+/good         the last answer was good
+/bad [why]    it was not
+/edit         write the answer as you would have wanted it, up to an empty line
 /quit         leave (so does Ctrl-D)"""
 
 
@@ -59,6 +61,7 @@ class _Chat:
     session: str = field(default_factory=lambda: f"chat-{secrets.token_hex(4)}")
     messages: list[dict[str, Any]] = field(default_factory=list)
     used: tuple[Used, ...] = ()
+    trace_id: str = ""
     shown: list[Record] = field(default_factory=list)
 
     def run(self) -> None:
@@ -72,7 +75,7 @@ class _Chat:
                         return
                 elif line.strip():
                     self._answer(line)
-            except InputError as error:  # this line cannot be answered; the next one may
+            except (InputError, NotFound) as error:  # this line cannot be answered; the next one may
                 note(str(error))
 
     def _answer(self, text: str) -> None:
@@ -83,7 +86,7 @@ class _Chat:
         completion = self._stream(lambda: self.app.backend.stream(plan.call))
         self.app.finish(plan, asked, completion, session=self.session, remember=self.remember).result()
         self.messages = [*asked, {"role": "assistant", "content": completion.text}]
-        self.used = plan.call.used
+        self.used, self.trace_id = plan.call.used, plan.trace_id
         if self.json:
             emit({"user": self.user, "text": text, "answer": completion.text, "trace": plan.trace_id}, line=True)
 
@@ -110,10 +113,12 @@ class _Chat:
         name, _, rest = line[1:].strip().partition(" ")
         if name in ("quit", "exit", "q"):
             return False
-        known: dict[str, Callable[[], None]] = {"why": self._why, "memories": self._memories, "help": _help}
-        if name == "forget":
-            self._forget(rest.strip())
-        elif name in known:
+        known: dict[str, Callable[[], None]] = {
+            "why": self._why, "memories": self._memories, "help": _help, "good": lambda: self._rate(rating=1.0),
+            "bad": lambda: self._rate(rating=-1.0, comment=rest.strip()), "edit": self._edit,
+            "forget": lambda: self._forget(rest.strip()),
+        }  # fmt: skip
+        if name in known:
             known[name]()
         else:
             note(f"there is no command /{name}\n{_HELP}")
@@ -127,22 +132,63 @@ class _Chat:
 
     def _memories(self) -> None:
         self.app.drain()
-        self.shown = memories_of(self.app.store, self.user)
+        self.shown = self._held()
         if not self.shown:
             note("No memories yet.")
         for number, record in enumerate(self.shown, 1):
             note(f"{number:>3}  {day(record.time)}  {record.output}")
 
+    def _held(self) -> list[Record]:
+        from idiolect.control import memories
+
+        if self.app.store.key(self.user) is None:
+            return []
+        return [kept.record for kept in memories(self.app.store, self.user, self.app.clock())]
+
+    def _rate(self, **said: Any) -> None:
+        from idiolect.memory.feedback import Feedback
+
+        if not self.trace_id:
+            raise InputError("there is no answer yet")
+        record = self.app.feedback(self.trace_id, Feedback(**said))
+        note("Thank you; it is kept.")
+        if self.json:
+            emit({"user": self.user, "feedback": record.meta["feedback"], "trace": self.trace_id}, line=True)
+
+    def _edit(self) -> None:
+        if sys.stdin.isatty():
+            note("Write the answer as you would have wanted it; an empty line ends it.")
+        lines = []
+        while line := (_read() or "").rstrip():
+            lines.append(line)
+        self._rate(edit="\n".join(lines))
+
     def _forget(self, which: str) -> None:
+        from idiolect.store.forget import forget
+
         if not self.shown:
             self._memories()
         if not which.isdecimal() or not 1 <= int(which) <= len(self.shown):
             note(f"/forget needs a number from 1 to {len(self.shown)}; /memories lists them")
             return
         gone = self.shown[int(which) - 1]
-        self.app.store.delete(self.user, [gone.id])
-        self.shown = []
+        self.app.drain()
+        forget(self.app.store, self.user, gone.id)
+        self.messages, self.shown = _without(self.messages, gone.output), []
         note(f"Forgotten: {gone.output}")
+
+
+def _without(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Return a conversation without the exchanges in which something was said: it must not be written down again."""
+    from idiolect.memory.sameness import key
+
+    kept, said = [], False
+    for message in messages:
+        if message["role"] == "user":
+            said = key(text) in key(message["content"])
+        if not said:
+            kept.append(message)
+    return kept
 
 
 def _help() -> None:

@@ -157,7 +157,8 @@ def _restore(path: Path, user: str | None, dry_run: bool, no_embed: bool, json: 
             embedded = 0 if no_embed else embed_users(store, [found.user])
         done = {
             "format": "idiolect-export", "user": found.user, "dry_run": False, "added": found.records.added,
-            "known": found.records.known, "artifacts": found.artifacts, "traces": found.traces, "embedded": embedded,
+            "known": found.records.known, "artifacts": found.artifacts, "traces": found.traces, "states": found.states,
+            "embedded": embedded,
         }  # fmt: skip
     if json:
         emit(done)

@@ -23,6 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else 
 Now = Annotated[
     float | None, typer.Option(parser=_time, metavar="DATE", help="Hide everything from that time on (ISO 8601, UTC).")
 ]
+AsOf = Annotated[
+    float | None, typer.Option("--as-of", parser=_time, metavar="DATE", help="What held at that time (ISO 8601, UTC).")
+]
 Methods = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Methods by name, with commas; 'none' for no personalization.")
 ]

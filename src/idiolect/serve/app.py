@@ -22,7 +22,17 @@ from starlette.routing import BaseRoute, Route
 from idiolect.config import Serve, Settings
 from idiolect.errors import ConfigError, IdiolectError
 from idiolect.pipeline import Idiolect
-from idiolect.serve import evidence_api, failures, imports, openai_api, openapi, responses_api, traces_api, users_api
+from idiolect.serve import (
+    evidence_api,
+    failures,
+    imports,
+    memories_api,
+    openai_api,
+    openapi,
+    responses_api,
+    traces_api,
+    users_api,
+)
 from idiolect.serve.auth import check_bind
 from idiolect.serve.bodies import reply
 from idiolect.serve.guard import Guard
@@ -60,12 +70,18 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", _USER + "/evidence", evidence_api.measure),
     ("GET", _USER + "/consent", evidence_api.consent),
     ("PUT", _USER + "/consent", evidence_api.put_consent),
-    ("GET", _USER + "/memories", users_api.memories),
-    ("POST", _USER + "/memories", users_api.add_memory),
-    ("PUT", _USER + "/memories/{record}", users_api.put_memory),
-    ("DELETE", _USER + "/memories/{record}", users_api.delete_memory),
+    ("GET", _USER + "/memories", memories_api.memories),
+    ("POST", _USER + "/memories", memories_api.add_memory),
+    ("GET", _USER + "/memories/{record}", memories_api.one_memory),
+    ("PUT", _USER + "/memories/{record}", memories_api.correct_memory),
+    ("PATCH", _USER + "/memories/{record}", memories_api.mark_memory),
+    ("DELETE", _USER + "/memories/{record}", memories_api.forget_memory),
+    ("GET", _USER + "/wishes", memories_api.wishes),
+    ("PUT", _USER + "/wishes", memories_api.set_wishes),
     ("GET", "/v1/traces/{trace}", traces_api.trace),
     ("POST", "/v1/traces/{trace}/influence", traces_api.influence),
+    ("POST", "/v1/traces/{trace}/feedback", traces_api.feedback),
+    ("GET", "/v1/queue", traces_api.queue),
 )
 
 

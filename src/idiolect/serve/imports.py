@@ -84,7 +84,8 @@ def _take(state: State, path: Path, user: str, format: str, settings: dict[str, 
             raise InputError("dry_run is not offered for our own exports; they change nothing that is there already")
         back = restore(store, path, user=user)
         return {"format": "export", "added": back.records.added, "known": back.records.known, "skipped": 0,
-                "notes": 0, "told": [], "artifacts": back.artifacts, "traces": back.traces}  # fmt: skip
+                "notes": 0, "told": [], "artifacts": back.artifacts, "traces": back.traces,
+                "states": back.states}  # fmt: skip
     format = format or sources.detect(path)
     told: list[Skipped] = []
     read = sources.read(path, user, format=format, settings=settings)

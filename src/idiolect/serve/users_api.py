@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import IO, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from idiolect.config import spec_of
 from idiolect.errors import InputError, NotFound
-from idiolect.memory.sameness import key as statement_key
 from idiolect.prompting.profile import read_claims
 from idiolect.serve import bodies
 from idiolect.serve.bodies import reply
@@ -262,72 +261,3 @@ def _delete_profile(state: State, user: str) -> dict[str, Any]:
         raise NotFound("this user has no profile")
     state.idiolect.store.delete_artifacts(user, ids)
     return {"deleted": True, "artifacts": ids}
-
-
-# -- memories ----------------------------------------------------------------------------------------------------------
-
-
-async def memories(request: Request) -> Response:
-    """GET /v1/users/{user}/memories: what the person said about themselves, oldest first."""
-    state, user = state_of(request), user_in(request)
-    after, limit = number(request, "after", 0, 1 << 31), number(request, "limit", PAGE, MAX_PAGE)
-    found = await state.engine.run(_memories, state, user)
-    following = after + limit if after + limit < len(found) else None
-    data = [record_json(record) for record in found[after : after + limit]]
-    return reply({"object": "list", "data": data, "next": following})
-
-
-def _memories(state: State, user: str) -> list[Record]:
-    check_known(state, user)
-    return [record for record in state.idiolect.store.all_records(user) if record.kind == "profile"]
-
-
-async def add_memory(request: Request) -> Response:
-    """POST /v1/users/{user}/memories with ``{"text": ...}``."""
-    state, user = state_of(request), user_in(request)
-    new = _memory(await _text(request, state), user, state.idiolect.clock())
-    await state.engine.run(state.idiolect.store.add, [new])
-    return reply(record_json(new), 201)
-
-
-async def put_memory(request: Request) -> Response:
-    """PUT /v1/users/{user}/memories/{record}: corrects it. A record is never changed, so it gets another id."""
-    state, user, wanted = state_of(request), user_in(request), segment(request, "record")
-    text = await _text(request, state)
-    return reply(await state.engine.run(_replace, state, user, wanted, text))
-
-
-async def delete_memory(request: Request) -> Response:
-    """DELETE /v1/users/{user}/memories/{record}."""
-    state, user, wanted = state_of(request), user_in(request), segment(request, "record")
-    await state.engine.run(_memory_of, state, user, wanted)
-    return reply(await state.engine.run(_delete, state, user, wanted))
-
-
-def _memory(text: str, user: str, time: float) -> Record:
-    return Record.new(user, text, time=time, kind="profile", source="memory", key=statement_key(text))
-
-
-def _memory_of(state: State, user: str, wanted: str) -> Record:
-    found = state.idiolect.store.find(user, wanted)
-    if found.kind != "profile":
-        raise NotFound(f"record {wanted!r} is not a memory")
-    return found
-
-
-def _replace(state: State, user: str, wanted: str, text: str) -> dict[str, Any]:
-    old = _memory_of(state, user, wanted)
-    new = _memory(text, user, old.time)
-    if new.id == old.id:
-        raise InputError("this says the same as before")
-    state.idiolect.store.add([new])  # first the new one: a process killed in between loses nothing
-    _, artifacts = state.idiolect.store.delete(user, [wanted])
-    return {**record_json(new), "replaces": wanted, "artifacts": artifacts}
-
-
-async def _text(request: Request, state: State) -> str:
-    body: Mapping[str, Any] = bodies.parse_object(await bodies.read(request, state.max_body))
-    text = body.get("text")
-    if not isinstance(text, str) or not text.strip():
-        raise InputError('the body must be {"text": "..."}')
-    return text.strip()

@@ -15,6 +15,7 @@ import orjson
 
 from idiolect.errors import NotFound, SourceError
 from idiolect.store.finishing import Finished, keep_finished
+from idiolect.store.states import about_memory, bring_back, parse, plain, states_of
 from idiolect.store.store import Added, Store
 from idiolect.types import Artifact, Record
 
@@ -26,7 +27,8 @@ _README = """This is everything that was kept about {user}, as of {time}.
 records.jsonl    {records} records: what was written, said, chose or was told, one JSON object a line
 artifacts.jsonl  {artifacts} things learnt from them (profiles and the like), with the ids of the records they rest on
 traces.jsonl     {traces} answers, each with what shaped it
-manifest.json    counts and SHA-256 of each file
+states.jsonl     {states} records to which something happened: used, pinned, closed from when on and by what
+manifest.json    counts and SHA-256 of each file; what is always in mind, never brought up and never to be kept
 
 To bring it back: idiolect import {name}
 """
@@ -40,6 +42,7 @@ class Restored:
     records: Added
     artifacts: int
     traces: int
+    states: int = 0
 
 
 def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) -> dict[str, Any]:
@@ -55,13 +58,15 @@ def export(store: Store, user_id: str, target: Path | IO[bytes], *, now: float) 
         about = {} if row is None else store.about(key, row)
     manifest: dict[str, Any] = {
         "format": FORMAT, "user": user_id, "groups": about.get("groups", []),
-        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"), "files": {},
+        "time": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "memory": about_memory(store, user_id), "files": {},
     }  # fmt: skip
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in (
             ("records.jsonl", (_record_line(record) for record in store.all_records(user_id))),
             ("artifacts.jsonl", (_artifact_line(a) for a in reversed(_own(store, user_id)))),
             ("traces.jsonl", map(orjson.dumps, store.traces(user_id))),
+            ("states.jsonl", _state_lines(store, user_id)),
         ):
             manifest["files"][name] = _write(archive, name, lines)
         counts = {name.split(".")[0]: entry["lines"] for name, entry in manifest["files"].items()}
@@ -97,6 +102,11 @@ def _artifact_line(artifact: Artifact) -> bytes:
     else:
         head["payload_base64"] = base64.b64encode(payload).decode()
     return orjson.dumps(head)
+
+
+def _state_lines(store: Store, user_id: str) -> Iterator[bytes]:
+    found = states_of(store, user_id, [record.id for record in store.all_records(user_id)])
+    return (orjson.dumps({"record": rid, **plain(state)}) for rid, state in found.items())
 
 
 def _is_canonical_json(payload: bytes) -> bool:
@@ -155,7 +165,16 @@ def restore(
             keep_finished(store, finished, now=0.0)
         if manifest["groups"]:
             store.set_groups(name, manifest["groups"])
-    return Restored(name, records, artifacts, len(traces))
+        states = _restore_states(store, name, archive, manifest)
+    return Restored(name, records, artifacts, len(traces), states)
+
+
+def _restore_states(store: Store, user_id: str, archive: zipfile.ZipFile, manifest: dict[str, Any]) -> int:
+    """Bring back what happened to records; exports of before there were states have none."""
+    about = manifest.get("memory", {})
+    lines = _lines(archive, "states.jsonl") if "states.jsonl" in manifest["files"] else iter(())
+    states = {line.pop("record"): parse(line) for line in lines}
+    return bring_back(store, user_id, states, about) if states or about else 0
 
 
 def _artifact(line: dict[str, Any], user: str) -> Artifact:

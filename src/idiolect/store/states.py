@@ -58,6 +58,33 @@ def states_of(store: Store, user_id: str, record_ids: Sequence[str]) -> dict[str
     return {rid: parse(orjson.loads(found[n])) for rid, n in numbers.items() if n in found}
 
 
+def about_memory(store: Store, user_id: str) -> dict[str, Any]:
+    """Return what the store keeps of a person's memory as a whole: wishes, what is always in mind, the slots."""
+    facts = store.facts(user_id)
+    return {name: facts[name] for name in ("muted", "never", "standing", "slots") if facts.get(name)}
+
+
+def bring_back(store: Store, user_id: str, states: Mapping[str, State], about: Mapping[str, Any]) -> int:
+    """Set states of records that have none yet and add to :func:`about_memory`; return how many states were new."""
+    key = store.known(user_id)
+    with store.rows.write() as tx:
+        row, own = tx.user(key.uid), SealedWriter(tx, key)
+        if row is None:
+            raise NotFound(f"no user {user_id!r}")
+        numbers = _numbers(tx, key, list(states))
+        there = _read(own, list(numbers.values()))
+        fresh = {n: states[rid] for rid, n in numbers.items() if n not in there}
+        _write(own, fresh)
+        facts = store.about(key, row)
+        lists = {
+            name: list(dict.fromkeys((*facts.get(name, ()), *about[name])))
+            for name in ("muted", "never", "standing") if name in about
+        }  # fmt: skip
+        slots = {**about.get("slots", {}), **facts.get("slots", {})}
+        tx.put_user(store.with_about(key, row, **lists, **({"slots": slots} if slots else {})))
+    return len(fresh)
+
+
 def set_state(store: Store, user_id: str, record_id: str, **changes: Any) -> State:
     """Change a record's state as a person demands it (``pinned``, ``closed`` ...), and return the new one."""
     key = store.known(user_id)
