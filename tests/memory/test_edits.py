@@ -45,13 +45,18 @@ def form(text, wishes):
     return "\n".join(part for part in (opening, body, ending) if part)
 
 
+def given(call):
+    """The answer that is to be written again."""
+    return text_of(call.messages[-1]).split("First draft:\n")[-1].split("\n\nNow write")[0]
+
+
 def obey(call):
     """An obedient model: a fresh draft by all phrases of the prompt, or the last answer again by the one it is told."""
     last = text_of(call.messages[-1])
-    if "again" in last:
-        return form(text_of(call.messages[-2]), last)
+    if "First draft:" in last:
+        return form(given(call), last.split("final version.")[1])
     topic = last.split()[-1]
-    shown = last.split("An earlier answer")[0] if "<personal-data>" in last else ""
+    shown = last.split("How this person")[1] if "How this person" in last else ""
     return form(plain(topic), shown) if shown else plain(topic)
 
 
@@ -119,7 +124,7 @@ def test_a_closed_preference_is_never_shown_again_and_stays_to_be_seen(tmp_path)
 
 
 def test_a_phrase_that_brings_nothing_closer_is_pruned_counted_and_not_shown(tmp_path):
-    app = build(tmp_path, lambda call: text_of(call.messages[-2]) if len(call.messages) > 2 else plain("tea"))
+    app = build(tmp_path, given)
     say(app, 0, MAIL.format("tea"), plain("tea"), Feedback(edit=form(plain("tea"), "No greeting")))
     held = taste(app)
     assert [(p.phrase, p.state, p.failed) for p in held.preferences] == [("No greeting", "pruned", 1)]
@@ -128,27 +133,27 @@ def test_a_phrase_that_brings_nothing_closer_is_pruned_counted_and_not_shown(tmp
 
 
 def test_what_failed_is_checked_again_only_as_the_edits_that_ask_for_it_double(tmp_path):
-    app = build(tmp_path, lambda call: text_of(call.messages[-2]) if len(call.messages) > 2 else plain("tea"))
+    app = build(tmp_path, given)
     for at in range(9):
         say(app, at, MAIL.format("tea"), plain("tea"), Feedback(edit=form(plain("tea"), "No greeting")))
     held = taste(app)
     assert [(p.asked, p.failed) for p in held.preferences] == [(9, 4)]  # at 1, 2, 4 and 8
-    assert [len(call.messages) for call in app.backend.calls] == [3] * (1 + 2 + 2 + 2)
+    assert len(app.backend.calls) == 1 + 2 + 2 + 2
 
 
 def test_a_phrase_is_checked_on_its_own_answer_and_on_an_earlier_edit_of_the_kind(tmp_path):
-    """With it the answer comes 4 of 10 tokens closer; the earlier one, 1 of 11 off before, comes to stand 4 off."""
+    """With it the answer comes 4 of 14 tokens closer; the earlier one, 1 of 11 off before, comes to stand 4 off."""
     again = {"Hi Tom": "A b c d e f g h i j", "A b c": "x x x x e f g h i j k"}
 
     def answer(call):
-        return next(text for start, text in again.items() if text_of(call.messages[-2]).startswith(start))
+        return next(text for start, text in again.items() if given(call).startswith(start))
 
     app = build(tmp_path, answer)
     say(app, 0, MAIL.format("tea"), "A b c d e f g h i j z", Feedback(edit="A b c d e f g h i j k"))
     assert app.backend.calls == []  # an edit of content alone
     say(app, 1, MAIL.format("hats"), "Hi Tom,\nA b c d e f g h i j", Feedback(edit="A b c d e f g h i j"))
-    assert [text_of(call.messages[-2])[:6] for call in app.backend.calls] == ["Hi Tom", "A b c "]
-    gain = (4 / 10 + (1 - 4) / 11) / 2  # greeting, name, comma and line: four tokens
+    assert [given(call)[:6] for call in app.backend.calls] == ["Hi Tom", "A b c "]
+    gain = (4 / 14 + (1 - 4) / 11) / 2  # greeting, name, comma and line: four tokens
     assert [(p.phrase, p.state) for p in taste(app).preferences] == [("No greeting", "believed")]
     assert taste(app).preferences[0].gain == pytest.approx(gain)
 
@@ -160,8 +165,8 @@ def test_edits_from_before_a_turn_are_not_asked(tmp_path):
     asked = len(app.backend.calls)
     edit_by(app, 1, BRIEF)
     assert "At most 2 sentences" in {p.phrase for p in taste(app).preferences if p.state == "believed"}
-    again = [call for call in app.backend.calls[asked:] if len(call.messages) == 3]
-    assert all(TOPICS[1] in text_of(call.messages[0]) for call in again)
+    again = [text_of(call.messages[0]) for call in app.backend.calls[asked:]]
+    assert all(TOPICS[1] in text for text in again if "First draft:" in text)
 
 
 def test_the_first_round_shows_nothing_and_an_approval_before_any_edit_keeps_nothing(tmp_path):

@@ -2,7 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from idiolect.memory.manner import body, changes, distance, edits, has, opposed, preferred, sentences, tokens, traits
+from idiolect.memory.manner import (
+    body,
+    changes,
+    distance,
+    edits,
+    has,
+    opposed,
+    preferred,
+    sentences,
+    tokens,
+    traits,
+    unlike,
+)
 
 LETTER = "Hi Tom,\n\nThe train is late. We will wait here. It is cold.\n\nBest regards,\nAna"
 
@@ -45,6 +57,7 @@ def test_an_edit_of_form_reads_as_a_wish(answer, wanted, trait, phrase):
 def test_an_edit_of_content_alone_asks_for_nothing():
     assert changes("The train is late.", "The bus is full.") == ()
     assert changes("Same.", "Same.") == ()
+    assert changes("I do not know.", "Nobody knows.")[0].trait == "first_person"  # and nothing of short forms
 
 
 def test_leaving_out_greeting_and_closing_is_no_wish_for_brevity():
@@ -78,6 +91,9 @@ def test_edits_are_counted_in_words_marks_and_lines():
     assert edits("", "a b") == 2
     assert distance("a b c d", "a b") == 1.0  # two taken out of a wish of two
     assert distance("", "") == 0.0
+    assert unlike("a b", "a b c d") == 0.5
+    assert unlike("No.", "a b c d") == unlike("a b c d", "No.") == 1.0
+    assert unlike("", "") == 0.0
 
 
 def test_sentences_leave_list_marks_out_of_the_count():

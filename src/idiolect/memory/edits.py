@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from idiolect.memory.feedback import Said, read
-from idiolect.memory.manner import changes, distance, edits, has, preferred
+from idiolect.memory.manner import changes, edits, has, preferred, unlike
 from idiolect.memory.taste import Context as Place
 from idiolect.memory.taste import Preference, Taste
 from idiolect.prompting.shared.learnt import newest
@@ -85,8 +85,8 @@ class Edits:
                 "support": float(one.support), "gain": round(one.gain, 4)}), 1 / (1 + at), order=at)
             for at, one in enumerate(shown.values())
         )  # fmt: skip
-        call = call.add(Block("edits", _TITLE, items, self.share))
-        return call.add(Block("edits_example", _EXAMPLE, self._lines(nearest), self.share))
+        call = call.add(Block("edits_example", _EXAMPLE, self._lines(nearest), self.share))
+        return call.add(Block("edits", _TITLE, items, self.share))
 
     def current(self, user: User) -> Artifact | None:
         """Return the newest of what was learnt with these settings."""
@@ -151,10 +151,7 @@ class Edits:
         record = max(edited, key=_age)[1]
         lines = [line for line in record.output.splitlines() if line.strip()][:_LINES]
         used = Used("record", record.id, "edits", "edits_example")
-        return tuple(
-            Item(shorten(line, 300), used, 1 - at / 100, f'Asked: "{shorten(record.input, 120)}"', order=at)
-            for at, line in enumerate(lines)
-        )
+        return tuple(Item(shorten(line, 300), used, 1 - at / 100, order=at) for at, line in enumerate(lines))
 
     # -- learning ----------------------------------------------------------------------------------------------
 
@@ -241,7 +238,7 @@ def _check(
 ) -> list[float]:  # fmt: skip
     """Return how much closer to what was wanted each phrase brings the answers on average, in one batch of drafts.
 
-    The unit is the tokens of what was wanted. ``earlier`` are edits of the kind, the newest first; those that asked for
+    The unit is the tokens of the longer text. ``earlier`` are edits of the kind, the newest first; those that asked for
     the contrary are not asked.
     """
     asked: list[tuple[int, _Case]] = []
@@ -252,7 +249,7 @@ def _check(
     drafts = ctx.model.generate([_again(one, fresh[at][0], ctx) for at, one in asked]) if asked else []
     gains: list[list[float]] = [[] for _ in fresh]
     for (at, one), draft in zip(asked, drafts, strict=True):
-        gains[at].append(distance(one.answer, one.wanted) - distance(draft.text, one.wanted))
+        gains[at].append(unlike(one.answer, one.wanted) - unlike(draft.text, one.wanted))
     return [sum(found) / len(found) for found in gains]
 
 
@@ -263,15 +260,10 @@ def _case_of(record: Record) -> _Case | None:
 
 def _again(case: _Case, phrase: str, ctx: Context) -> Call:
     """Ask for an answer once more, with a phrase."""
-    answer = defuse(case.answer[:_CHARS])
-    messages = (
-        {"role": "user", "content": defuse(case.said.question[:_CHARS])},
-        {"role": "assistant", "content": answer},
-        {"role": "user", "content": f"Write your answer again and change this alone: {defuse(phrase)}. "
-                                    "Keep all other words. Give the new answer alone."},
-    )  # fmt: skip
+    question, answer = defuse(case.said.question[:_CHARS]), defuse(case.answer[:_CHARS])
+    asked = f"{question}\n\nFirst draft:\n{answer}\n\nNow write the final version. {defuse(phrase)}."
     longest = 16 + 3 * max(map(ctx.model.count_tokens, (answer, case.wanted[:_CHARS]))) // 2
-    return Call(messages, sampling=Sampling(temperature=0.0, max_tokens=longest))
+    return Call(({"role": "user", "content": asked},), sampling=Sampling(temperature=0.0, max_tokens=longest))
 
 
 def _ask(case: _Case, ctx: Context) -> str:

@@ -71,11 +71,10 @@ def changes(answer: str, wanted: str) -> tuple[Change, ...]:
     The length counts without greeting and closing, so that leaving these out does not read as a wish for brevity.
     """
     before, after = traits(answer), traits(wanted)
-    found = [
-        Change(name, value, _TRAITS[name].ask(value, wanted)) for name, value in after.items() if before[name] != value
-    ]
+    turned = [(name, value) for name, value in after.items() if value not in (before[name], "neither")]
+    found = tuple(Change(name, value, _TRAITS[name].ask(value, wanted)) for name, value in turned)
     length = _length(answer, wanted)
-    return (*found, length) if length else tuple(found)
+    return (*found, length) if length else found
 
 
 def preferred(chosen: str, rejected: Sequence[str]) -> tuple[Change, ...]:
@@ -125,6 +124,11 @@ def edits(one: str, other: str) -> int:
 def distance(draft: str, wanted: str) -> float:
     """Return :func:`edits` over the tokens of what was wanted; above 1 where a draft is much too long."""
     return edits(draft, wanted) / max(1, len(tokens(wanted)))
+
+
+def unlike(one: str, other: str) -> float:
+    """Return :func:`edits` over the tokens of the longer text, from 0 to 1: a text of next to nothing is far off."""
+    return edits(one, other) / max(1, len(tokens(one)), len(tokens(other)))
 
 
 def body(text: str) -> str:
@@ -245,7 +249,7 @@ _TRAITS = {
     "exclamation": _Trait(_if(lambda text: "!" in text), _either("Use an exclamation mark", "No exclamation marks")),
     "emoji": _Trait(_if(_EMOJI.search), _either("Add an emoji", "No emoji")),
     "bold": _Trait(_if(_BOLD.search), _either("Use bold for what matters", "No bold")),
-    "contractions": _Trait(_contractions, lambda value, _: _SHORT_FORMS.get(value, "")),
+    "contractions": _Trait(_contractions, lambda value, _: _SHORT_FORMS[value]),
     "first_person": _Trait(
         _if(_FIRST.search), _either("Write in the first person", "Do not write in the first person")
     ),
