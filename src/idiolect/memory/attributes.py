@@ -27,7 +27,17 @@ _OTHERS = re.compile(
     rf"(?P<who>{lexicon.OTHERS})s?\b(?!'s? (?:advice|orders))",
     re.IGNORECASE,
 )
+_KIN_FIRST = re.compile(r"^(?:mum|mom|mother|dad|father|wife|husband|hubby|grandma|grandad|granny|nan|missus)(?:'s)?\b", re.IGNORECASE)
 _KIN_SUBJECT = re.compile(rf"\b(?:my|our|me) (?:[\w-]+ ){{0,3}}?(?:{lexicon.KIN})\b", re.IGNORECASE)
+_NOT_THIS = re.compile(
+    r"\b(?P<be>is |are |am |was |i'm )not [\w:]+,? (?:but|it's|it is|they're|i'm) |(?<=[\w]), (?:and )?not (?:the |on the |at |in |a |an )?[\w:]+$", re.IGNORECASE
+)
+"""What is put right: of "not this but that" and "that, not this" only that counts."""
+_A_PERSON = re.compile(
+    r"^(?:an?|one|this|that|some|the|another) (?:[\w'-]+ )?(?:mum|mom|mother|dad|father|man|woman|girl|boy|lad|child|kid|baby|person"
+    r"|couple|family|user|member|parent|owner|lady|gentleman|author|speaker)\b", re.IGNORECASE
+)
+_DRINK = frozenset("alcohol drinking booze drink gargle bottle sauce".split())
 _NEWS = re.compile(
     r"\b(?:now|these days|nowadays|from (?:now|today|tomorrow|this|next|monday|tuesday|wednesday|thursday|friday|saturday"
     r"|sunday|january|february|march|april|may|june|july|august|september|october|november|december)|again|instead"
@@ -66,7 +76,7 @@ def read(text: str, *, asked: bool = False) -> Attributes | None:
 
     ``asked`` limits it to what a question presupposes ("is my husband Andrés ...").
     """
-    form = clauses.plain(text)
+    form = _NOT_THIS.sub(lambda m: m["be"] or "", clauses.plain(text))
     for rule in RULES:
         if asked and not rule.asked:
             continue
@@ -88,6 +98,8 @@ def corrects(text: str) -> bool:
 
 def others_fact(plain: str) -> bool:
     """Whether a clause in normal form speaks of somebody who is not the person and no near relation."""
+    if _A_PERSON.search(plain):
+        return True
     for other in _OTHERS.finditer(plain):
         before, after = plain[: other.start()], plain[other.end() :]
         if not _FIRST.search(before) and not re.match(r"[^.]{0,20}\b(?:me|us)\b", after) and not _KIN_SUBJECT.search(before):
@@ -100,7 +112,7 @@ def _about_the_person(plain: str, rule: Rule, match: re.Match[str]) -> bool:
         return False
     if not rule.own:
         return True
-    if _FIRST.search(plain):
+    if _FIRST.search(plain) or _KIN_FIRST.search(plain):
         return True
     return not _SECOND_OR_THIRD.search(plain[: match.end()])
 
@@ -109,6 +121,8 @@ def _slot(rule: Rule, match: re.Match[str]) -> tuple[str, str]:
     groups = {name: tidy(value or "") for name, value in match.groupdict().items()}
     for name in "abcdefghijklmnopqrstuvwxyz":
         groups.setdefault(name, "")
+    if rule.topic == "addiction" and groups["x"].split()[-1:] and groups["x"].split()[-1] in _DRINK:
+        groups["x"] = "drink"
     slot, value = rule.slot.format(**groups).strip(), rule.value.format(**groups).strip()
     return ("" if slot.endswith(":") else slot), value
 

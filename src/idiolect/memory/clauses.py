@@ -29,6 +29,7 @@ _BREAK = re.compile(
     rf"|,?\s+(?=(?:and|but|so|because|coz|cause|cuz|since|though|although|while|anyway|then|plus|also|as|cos|which|where"
     rf"|except|yet|n|&)\s+(?:now |then |also |just |really |still |even |actually |honestly |please )*(?:{_SUBJECT}|{_ASK})\b)"
     rf"|,\s+(?=(?:{_SUBJECT}|{_ASK})\b)"
+    rf"|,\s+(?=(?:and )?(?:the )?[\w'-]+ (?:is|are|was) (?:on|at|in|now|gone|dead|healed|low|bad|closed|sold)\b)"
     rf"|(?<=[a-zà-þ]),\s+(?=(?:an? |the )?(?:[\w-]+ )?(?:{JOBS}|founder|owner)\b (?:in|at|for|of|from|by|on)\b)"
     rf"|\s+(?=(?:and|but)\s+{_FINITE}\b)"
     rf"|,\s+(?=(?:and |but |or )?(?:{_FINITE})\b)",
@@ -48,7 +49,7 @@ _LEAD = re.compile(
 _TAIL = re.compile(
     r"(?:[\s,.!…-]*\b(?:btw|by the way|lol|haha\w*|lmao|thanks|thank you|thx|please|pls|though|tho|fyi|anyway|yay|ugh"
     r"|you know|as you know|by now|thank god|if that helps|if it matters|in case it matters|xx?|mate|lads|man|bro))+[\s.!]*$"
-    r"|[\s,;:.–-]+$|\s*\($",
+    r"|[\s,;:.!–-]+$|\s*\($",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
@@ -66,6 +67,10 @@ _ORDERS = re.compile(
     re.IGNORECASE,
 )
 _HEADLESS = re.compile(rf"^(?:and |but |or )?{_FINITE}\b(?! (?:i|we|my)\b)", re.IGNORECASE)
+_PAIR = re.compile(r"^(?:(?:so|well|ok|oh|but|and|also|hey|hi)[, ]+)?(?:(?:my|our|me) [\w'-]+(?: [\w'-]+)?|[A-ZÀ-Þ][\w'-]+)$")
+_AND_I = re.compile(r"^(?:and|&|n) (?:i|me)\b", re.IGNORECASE)
+_NOT_BUT, _IT_IS = re.compile(r"\bnot [\w:]+$", re.IGNORECASE), re.compile(r"^(?:it's|it is|its)\b", re.IGNORECASE)
+_CAN_YOU = re.compile(r"^(?:(?:and|but|so|ok|please|also|hey)[\s,]+)*(?:can|could|would|will) (?:you|u|ya)\b", re.IGNORECASE)
 _HE_SHE = re.compile(r"^(?:and |but |so |because |though )*(?:he|he's|she|she's|they|they're|hes|shes)\b", re.IGNORECASE)
 _SPEAKER = re.compile(r"\b(?:i|i'?m|i'?ve|we|we'?re|we'?ve)\b", re.IGNORECASE)
 _QUESTION_END = re.compile(r"\?[\s)\"'!?]*$")
@@ -122,7 +127,7 @@ def _of_sentence(sentence: str, number: int) -> Iterator[Clause]:
     pieces = [piece for piece in _pieces(sentence) if re.search(r"\w", piece)]
     for at, piece in enumerate(pieces):
         last = at == len(pieces) - 1
-        orders = bool(_ORDERS.search(piece))
+        orders = bool(_ORDERS.search(piece) or _CAN_YOU.search(piece))
         asks = orders or bool(_ASKS.search(piece)) or (last and _QUESTION_END.search(sentence) is not None)
         lead = _LEAD.match(piece)
         body = piece[lead.end() :] if lead else piece
@@ -136,7 +141,7 @@ def _pieces(sentence: str) -> Iterator[str]:
     start = at = 0
     for match in _BREAK.finditer(sentence):
         head, tail = sentence[start : match.start()], sentence[match.end() :]
-        if match.start() <= at or (_HEADLESS.match(tail) and not _SPEAKER.search(head)) or (
+        if match.start() <= at or (_PAIR.search(head) and _AND_I.match(tail)) or (_NOT_BUT.search(head) and _IT_IS.match(tail)) or (_HEADLESS.match(tail) and not _SPEAKER.search(head)) or (
             _HE_SHE.match(tail) and not _ASKS.search(head) and not _ORDERS.search(head)
         ):  # fmt: skip
             continue

@@ -172,4 +172,4 @@ def _covered(said: Statement, earlier: Sequence[Earlier]) -> float:
 
 
 def _agree(said: Statement, one: Earlier) -> bool:
-    return said.negated == one.said.negated and (said.numbers <= one.said.numbers or not one.said.numbers)
+    return said.negated <= one.said.negated and (said.numbers <= one.said.numbers or not one.said.numbers)

@@ -100,7 +100,7 @@ CONDITIONS = _any(
     " heart_surgery bypass stammer stutter self-harm suicidal epi-pen"
 )
 MEDICINES = (
-    r"(?!recently)(?:"
+    r"(?!april\b)(?:"
     + _any(
         "insulin metformin warfarin ibuprofen_daily blood_thinners blood_thinner beta_blockers beta_blocker statins"
         " statin antidepressants antidepressant ssri ssris sertraline fluoxetine citalopram escitalopram prozac zoloft"

@@ -38,7 +38,7 @@ SAFETY = (
     Rule("health", r"\b(?P<x>deaf|blind|hard of hearing)\b", "health:{x}", "+", own=True, asked=True),
     Rule("health", r"\b(?P<x>pregnant|expecting (?:a|our|my|twins|in)|weeks along)\b", "health:pregnant", "+", own=True, asked=True),
     Rule("health", r"\b(?P<x><AILING>) (?:left |right |lower |upper |both )?(?P<y><BODY>)\b|\b(?P<y2><BODY>)(?:s)?(?: is| are|'s|'re| both)?<A> (?P<x2><AILING>|need\w* replac\w+|give out|acting up|playing up|shot)\b", "health:{y}{y2}", "+", own=True),
-    Rule("health", r"\b(?:tore|broke|fractured|ruptured|sprained|dislocated|slipped) (?:my|a|both|the|me) (?:left |right |lower )?(?P<x><W>)\b|\b(?P<y>\w*fracture) (?:in|of) (?:my|the)\b|\btorn (?P<z><BODY>)", "health:{x}{y}{z}", "+", own=True),
+    Rule("health", r"\b(?:tore|broke|fractured|ruptured|sprained|dislocated|slipped|wrecked|hurt|injured|busted|pulled|strained|messed up|damaged|twisted) (?:my|a|both|the|me) (?:left |right |lower )?(?P<x><W>)\b|\b(?P<y>\w*fracture) (?:in|of) (?:my|the)\b|\btorn (?P<z><BODY>)", "health:{x}{y}{z}", "+", own=True),
     Rule("health", r"\b(?:had|having|getting|have|need|after|since) (?:a |an |my |the |to have )?(?:<W> ){0,2}(?P<x>bypass|transplant|replacement|c-section|chemo|chemotherapy|dialysis|pacemaker|stent|biopsy|mastectomy|hysterectomy|stroke|heart attack|concussion|miscarriage|seizures?|surgery)\b", "health:{x}", "+", own=True),
     Rule("health", r"\bi (?:have|'ve got|got|suffer from|struggle with|live with|was born with|inherited) (?:a |an |my |the |mild |severe |bad |chronic |some )*(?P<x><ILL>)\b|\bi'm<A> (?P<y><ILL>)\b|\bmy (?:<W> )?(?P<z><ILL>)\b|\b(?:as|with|have) (?:a |an |my )?(?P<w><ILL>)\b", "health:{x}{y}{z}{w}", "+", own=True, asked=True),
     Rule("health", r"\b(?P<x><ILL>)\b", "health:{x}", "+", own=True),
@@ -46,6 +46,7 @@ SAFETY = (
     Rule("health", r"\bi (?:can't|can not) (?:see|hear|walk|bend|lift|climb|stand|kneel|crouch|sit|drive|run)\b(?! (?:the|this|that|it|why|how|any|you)\b)", "", "+"),
     # minors
     Rule("minor", r"\b(?:i'm|as) (?:now |only |just )?(?P<x>1[0-7]|[89]|(?:thir|four|fif|six|seven)teen|eleven|twelve|ten)(?: now| today| yo| years old| y/?o|$| and\b| so\b)(?! (?:minutes|percent|hours|km|miles|min|%)\b)", "age", "{x}"),
+    Rule("minor", r"^(?P<x>1[0-7]|(?:thir|four|fif|six|seven)teen)(?: years old| yo| y/o| so\b| here$|f\b|m\b)", "age", "{x}"),
     Rule("minor", r"\b(?:turned|turn|turning) (?P<x>1[0-7]|(?:thir|four|fif|six|seven)teen|eleven|twelve|ten)\b", "age", "{x}", news=True, own=True),
     Rule("minor", r"\b(?:i'm|as|in|im|start|started|starting|going into) (?:a |my |the )?(?:in )?(?P<x>(?:[5-9]|1[0-2]|\w+)(?:st|nd|rd|th) grade(?:r)?|year (?:[5-9]|1[0-3])|grade (?:[5-9]|1[0-2])|sixth form|middle school|high school|year \d+|freshman year of high school|secondary school)\b", "grade", "{x}", own=True),
 )  # fmt: skip

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from idiolect.memory import answers, attributes
+from idiolect.memory import answers, attributes, dating
 from idiolect.memory.candidate import Candidate
 from idiolect.memory.clauses import Clause, clauses
 from idiolect.memory.own_words import LEFT_OUT, own, writes_fiction
 from idiolect.memory.sameness import key
-from idiolect.text.moments import dated, resolve
+from idiolect.text.moments import resolve
 from idiolect.types import Turn, text_of
 
 MAX_CHARS = 300
@@ -28,7 +28,7 @@ _REMEMBER = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
-    r"\b(?:i|we)(?:'d| would| might| could| may| should)\b(?! (?:rather|prefer))|\b(?:some ?day|one day|i wish|maybe i|dream of|if only"
+    r"\b(?:i|we)(?:'d| would| might| could| may(?! only)| should)\b(?! (?:rather|prefer))|\b(?:some ?day|one day|i wish|maybe i|dream of|if only"
     r"|thinking (?:of|about|i)|considering|tempted to|wondering|once i)\b|^(?:would|might|could|should|may|unless)\b",
     re.IGNORECASE,
 )
@@ -41,7 +41,7 @@ _MAYBE_REAL = re.compile(r"^(?:if you must know|if it helps|if it matters|if you
 _PASSING = re.compile(
     r"\bi(?:'m| feel| am)(?: so| really| very| just| kind of| pretty| still| a bit| totally| absolutely)* (?:tired|exhausted|hungry|starving|knackered|bored"
     r"|stressed|busy|sad|happy|angry|annoyed|sleepy|dead|wrecked|hungover|cold|hot|lost|stuck|confused|late|sorry|sick of|ready|done"
-    r"|nervous|excited|fine|ok|okay|good|great|here|back|off to|about to|going crazy|at work|at the|on the (?:train|bus|way|phone)|in a (?:hurry|rush|meeting)|trying|looking|working on|writing|wondering|asking|reading|not sure|sure|making|curious|talking)\b"
+    r"|nervous|excited|fine|ok|okay|good|great|here|back|off to|about to|going crazy|at work|at the|on the (?:train|bus|way|phone)|in a (?:hurry|rush|meeting)|trying|looking|working on|wondering|asking|reading|not sure|sure|making|curious|talking)\b"
     r"|\b(?:tonight|right now|at the moment|this (?:morning|evening|afternoon|minute)|today|for (?:lunch|dinner) today|atm)\b",
     re.IGNORECASE,
 )
@@ -149,7 +149,7 @@ def _belong_together(first: Candidate, second: Candidate, before: Clause, clause
 
 def _joined(first: Candidate, second: Candidate) -> Candidate:
     """Return one candidate for two clauses; what holds now gives the slot."""
-    main = first if second.ends or not second.slot else second
+    main = first if second.ends or not second.slot or second.value.startswith("left ") else second
     text = f"{first.text}, {second.text[:1].lower() if not second.text.startswith('I') else second.text[:1]}{second.text[1:]}"
     return replace(main, text=text, news=first.news or second.news)
 
@@ -162,7 +162,8 @@ def _read(clause: Clause) -> attributes.Attributes | None:
     about = _asked(clause) if clause.asks or supposed else attributes.read(clause.text)
     if about is None:
         return None
-    if _PASSING.search(text) and not (about.topic in _EVENTFUL and (about.news or _EVENT_WORD.search(text))):
+    lasting = about.topic in ("age", "minor", "name") or (about.topic in _EVENTFUL and (about.news or _EVENT_WORD.search(text)))
+    if _PASSING.search(text) and not lasting:
         return about if about.topic in ("health", "allergy", "addiction", "style", "minor") and "i'm " not in text else None
     return about
 
@@ -203,7 +204,8 @@ def _candidate(text: str, about: attributes.Attributes | None) -> Candidate:
 
 def _placed(candidate: Candidate, moment: float) -> Candidate:
     """Return the candidate with its relative dates resolved, and from and until when it holds."""
-    text = dated(candidate.text, moment)
+    ahead = candidate.topic in ("plan", "schedule") or candidate.slot.startswith("when:")
+    text = dating.complete(candidate.text, moment, ahead=ahead)
     named = resolve(candidate.text, moment)
     until = next((one.end for one in named if re.search(r"\b(?:until|till)\b[^.]{0,12}$", candidate.text[: one.span[0]])), None)
     past = [one.start for one in named if one.start <= moment]
