@@ -9,6 +9,7 @@ import pytest
 
 from helpers import open_store, say
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
+from idiolect.memory.feedback import Feedback, record_of
 from idiolect.pipeline import Context
 from idiolect.prompting.shared.replay import latest, own_options, replay, utilities
 from idiolect.store.view import view
@@ -95,6 +96,16 @@ def test_what_is_known_or_says_nothing_is_not_asked(tmp_path):
     assert asked[0].options == LABELS
     assert earlier.history[-1].output == "  "
     assert latest(view(store, "ana"), None, 2, kinds=("profile",))[1] == []
+
+
+def test_a_remark_on_an_answer_is_no_answer_and_is_not_asked(tmp_path):
+    store = open_store(tmp_path)
+    store.add([rated(i, LABELS[i % 2]) for i in range(9)])
+    remarks = {20: Feedback(comment="too long"), 21: Feedback(edit="my words"), 22: Feedback(rating=-1, comment="no"),
+               23: Feedback(drafts=("one", "two"), chosen=1, comment="nicer")}  # fmt: skip
+    store.add([record_of("ana", f"q{at}", "x", said, time=1e9 + at, trace="") for at, said in remarks.items()])
+    _, asked = latest(view(store, "ana"), None, 3)
+    assert [one.gold for one in asked] == [LABELS[0], "my words", "two"]
 
 
 def test_utilities_among_options_are_probabilities():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.memory.feedback import read
 from idiolect.text.rendering import shorten
 from idiolect.types import Call, Context, Record, Sampling, Template, User, text_of
 
@@ -65,10 +66,11 @@ def own_options(history: Sequence[Record]) -> tuple[str, ...]:
 def latest(user: User, template: Template | None, n: int, kinds: Sequence[str] = ()) -> tuple[User, list[Replay]]:
     """Hold out a person's ``n`` latest records (never more than a third); return them as they were before, and those.
 
-    Records without output and what people say of themselves (``profile``) are not asked. What is held out with the same
-    output to the same input as an earlier record is left out: it is known.
+    Records without output, what people say of themselves (``profile``) and mere remarks on an answer are not asked.
+    What is held out with the same output to the same input as an earlier record is left out: it is known.
     """
-    own = [r for r in user.history if r.output.strip() and r.kind != "profile" and (not kinds or r.kind in kinds)]
+    own = [r for r in user.history if r.output.strip() and r.kind != "profile" and not _is_remark(r)]
+    own = [r for r in own if not kinds or r.kind in kinds]
     held = own[len(own) - min(n, len(own) // 3) :]
     if not held:
         return user, []
@@ -77,6 +79,12 @@ def latest(user: User, template: Template | None, n: int, kinds: Sequence[str] =
     options = template.options if template is not None and template.options else own_options(own)
     asked = [replay(record, template, options) for record in held if (record.input, record.output) not in known]
     return earlier, asked
+
+
+def _is_remark(record: Record) -> bool:
+    """Whether a record says something of an answer and is none itself, as an edit or the draft that was taken is."""
+    said = read(record)
+    return said is not None and not said.feedback.edit and said.feedback.chosen is None
 
 
 def log_probabilities(ctx: Context, pairs: Sequence[tuple[Call, Replay]]) -> list[Doubles]:
