@@ -72,7 +72,7 @@ def material(user: User, template: Template | None, learn: int, hold: int, least
         held = [case for case in held if (case.record.input, case.gold) not in known]
     else:
         earlier, asked = latest(user, template, hold)
-        held = _cases(asked, template) if asked else []
+        held = _cases(asked, template)
     if not held:
         return Material((), (), ())
     told = [case for case in said if case.record.time < earlier.now][-learn:]
@@ -90,6 +90,5 @@ def _case(record: Record, template: Template | None) -> Case | None:
 
 
 def _cases(asked: Sequence[Replay], template: Template | None) -> list[Case]:
-    """Take replays for cases; a record of feedback is asked again for the answer it wants, or not at all."""
-    found = [_case(one.record, template) or Case(one) for one in asked]
-    return [case for case in found if case.gold]
+    """Take replays for cases; a record of feedback is asked again for the answer it wants."""
+    return [_case(one.record, template) or Case(one) for one in asked]
