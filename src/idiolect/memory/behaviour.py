@@ -3,7 +3,8 @@
 The records near the question are the nodes of a graph. Temporal edges join each to the next one in time, semantic edges
 join what lies in one cluster and is alike. A walk over it that heeds the question visits records that search alone
 would not put first: what led up to a match and what came of it. The paper puts the visited records first; measured on
-LoCoMo that pushes out what was asked for, so by default they only gain on the others.
+LoCoMo that pushes out what was asked for, so by default they only gain on the others; even so the walk finds there no
+more of the evidence than plain search (``benchmarks/memory/read_side.py``).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 The words of a question are often not those of its answer. The paper lets a model with a compressed memory of everything
 draft the answer and searches with that; here the memory is what was already learnt about the person (a profile, their
 own statements), and the clues come from rules or from one model call. The question itself is always searched too.
+On LoCoMo the rules gain nothing that could not be chance (``benchmarks/memory/read_side.py``).
 """
 
 from __future__ import annotations
