@@ -43,7 +43,8 @@ def forget(store: Store, user_id: str, record_id: str) -> Forgotten:
     if not gone:
         raise NotFound(f"user {user_id!r} has no record {record_id!r}")
     texts = [text for record in doomed.values() for text in (record.output, record.input) if len(text) > _SHORT]
-    traces, turns = _drop_mentions(store, user_id, set(doomed), [*texts, wanted.output])
+    answers = {str(r.meta["trace"]) for r in doomed.values() if r.kind == "dialogue" and r.meta.get("trace")}
+    traces, turns = _drop_mentions(store, user_id, {*doomed, *answers}, [*texts, wanted.output])
     store.rows.scrub()
     return Forgotten(tuple(doomed), tuple(artifacts), traces, turns)
 
@@ -72,8 +73,8 @@ def _with_derived(store: Store, user_id: str, wanted: Record) -> Iterable[Record
 
 
 def _quotes(record: Record, text: str) -> bool:
-    said = (record.output, record.input, str(record.meta.get("answer", "")))
-    return len(text) > _SHORT and any(text in one for one in said)
+    said = orjson.dumps([record.output, record.input, record.meta], option=orjson.OPT_NON_STR_KEYS)
+    return len(text) > _SHORT and _written(text) in said.lower()
 
 
 def _rests_on(store: Store, user_id: str, record: Record, source: str) -> bool:
@@ -83,7 +84,7 @@ def _rests_on(store: Store, user_id: str, record: Record, source: str) -> bool:
 def _drop_mentions(store: Store, user_id: str, ids: set[str], texts: Sequence[str]) -> tuple[int, int]:
     """Delete the traces and waiting turns in which one of the records or texts appears; return how many of each."""
     key = store.known(user_id)
-    marks = [*(rid.encode() for rid in ids), *(_written(text) for text in texts if text)]
+    marks = [*(rid.encode() for rid in ids), *filter(None, map(_written, texts))]
     with store.rows.write() as tx:
         own = SealedWriter(tx, key)
         found = {plane: _mentioning(own, plane, marks) for plane in (Plane.TRACE, Plane.TURN)}
@@ -97,9 +98,9 @@ def _drop_mentions(store: Store, user_id: str, ids: set[str], texts: Sequence[st
 
 
 def _mentioning(own: SealedWriter, plane: Plane, marks: Sequence[bytes]) -> list[int]:
-    return [number for number, data in own.all(plane) if any(mark in data for mark in marks)]
+    return [number for number, data in own.all(plane) if any(mark in data.lower() for mark in marks)]
 
 
 def _written(text: str) -> bytes:
-    """Return a text as it stands inside a JSON document."""
-    return orjson.dumps(text)[1:-1]
+    """Return a text as it stands inside a JSON document in small letters, whatever mark ends it."""
+    return orjson.dumps(text.strip(" .!?;,"))[1:-1].lower()
