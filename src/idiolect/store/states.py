@@ -33,7 +33,7 @@ def plain(state: State) -> dict[str, Any]:
         "closed": None if math.isinf(state.closed) else state.closed, "closed_by": state.closed_by,
         "pinned": state.pinned,
     }  # fmt: skip
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value or (name == "closed" and value is not None)}
 
 
 def parse(table: Mapping[str, Any]) -> State:
