@@ -14,7 +14,7 @@ from idiolect.pipeline import Idiolect
     [
         ("I'm allergic to peanuts.", ["I'm allergic to peanuts."]),
         ("My sister Nora lives in Bergen. What's the weather there?", ["My sister Nora lives in Bergen."]),
-        ("I really don't like coriander, can you suggest a curry?", []),
+        ("I really don't like coriander, can you suggest a curry?", ["I really don't like coriander"]),
         ("Please remember that my car is a 1998 Volvo.", ["My car is a 1998 Volvo."]),
         ("remember: never call me before ten", ["Never call me before ten"]),
         ("I work as a night nurse. I prefer short answers.", ["I work as a night nurse.", "I prefer short answers."]),

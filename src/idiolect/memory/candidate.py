@@ -19,7 +19,8 @@ class Candidate:
 
     ``slot`` names what a person has one of at a time (``home``, ``diet``, ``taste:coffee``) and ``value`` what is
     said of it: another value of the same slot contradicts. ``ends`` says that something is over ("no longer"), and
-    ``value`` of what; ``news`` that it is told as a change ("now", "moved"), ``given`` that it is spoken of as known ("since I live here").
+    ``value`` of what; ``news`` that it is told as a change ("now", "moved"), ``given`` that it is spoken of as known
+    ("since I live here").
     ``holds_from`` and ``until`` are in seconds since the epoch; ``scope`` is ``session`` for what is true of this
     conversation alone. ``closes`` are ids of earlier memories that a model says no longer hold.
     """

@@ -19,7 +19,9 @@ from idiolect.types import Record
 
 _MOVING = re.compile(r"\b(?:mov\w+|relocat\w+|emigrat\w+|look\w* for a|flat|house)\b", re.IGNORECASE)
 _MEATLESS = frozenset({"vegetarian", "veggie", "vegan", "plant-based"})
-_ANIMAL = re.compile(r"\b(?:meat|beef|pork|chicken|turkey|lamb|fish|salmon|tuna|bacon|sausage|shrimps?|prawns?|seafood)\b")
+_ANIMAL = re.compile(
+    r"\b(?:meat|beef|pork|chicken|turkey|lamb|fish|salmon|tuna|bacon|sausage|shrimps?|prawns?|seafood)\b"
+)
 _COUPLE = frozenset({"partner", "marital"})
 _LASTING_SLOTS = frozenset({"home", "diet", "partner", "marital", "shift", "name", "age", "birthday", "grade"})
 """Another value of these ends the old one, however it is said; of others it must be told as a change."""
@@ -35,13 +37,16 @@ class Earlier:
 
     @property
     def meta(self) -> Mapping[str, Any]:
+        """What was noted beside it."""
         return self.record.meta
 
     @property
     def inferred(self) -> bool:
+        """Whether a model guessed it."""
         return bool(self.meta.get("said_by") == "inferred")
 
     def has(self, name: str) -> str:
+        """Return one thing that was noted beside it, empty where it was not."""
         return str(self.meta.get(name, ""))
 
 
@@ -59,7 +64,12 @@ def known(candidate: Candidate, said: Statement, earlier: Sequence[Earlier]) -> 
 
     What is said as known ("since I live in Lyon", "as you know") needs no more than to speak of it.
     """
-    if candidate.ends or candidate.said_by == "corrected" or not said.content or (candidate.news and not candidate.given):
+    if (
+        candidate.ends
+        or candidate.said_by == "corrected"
+        or not said.content
+        or (candidate.news and not candidate.given)
+    ):
         return None
     old = [one for one in earlier if not one.fresh and bool(one.meta.get("ends")) == candidate.ends]
     if candidate.given:
@@ -116,7 +126,15 @@ def _other_value(candidate: Candidate, said: Statement, one: Earlier) -> bool:
     if not candidate.value or _same_value(candidate.value, one):
         return False
     kind = candidate.slot.partition(":")[0]
-    firm = candidate.slot in _LASTING_SLOTS or kind in ("taste", "eats", "favourite", "habit", "language", "med", "when")
+    firm = candidate.slot in _LASTING_SLOTS or kind in (
+        "taste",
+        "eats",
+        "favourite",
+        "habit",
+        "language",
+        "med",
+        "when",
+    )
     return firm or candidate.news or candidate.said_by == "corrected"
 
 

@@ -1,7 +1,7 @@
 """Writing the year, or the day, behind a date that a statement leaves incomplete: "in September", "on Monday".
 
 :mod:`idiolect.text.moments` leaves alone what has no clear reading. Of a statement more is known: plans and
-appointments lie ahead, what has happened lies behind. What is said of neither, or comes again and again, stays as it is.
+appointments lie ahead, what has happened lies behind. What is said of neither, or comes again, stays as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,19 @@ from collections.abc import Iterator
 from datetime import date
 
 from idiolect.text import tense
-from idiolect.text.dates import CYCLES, MONTHS, SEASONS, SHORT_MONTHS, WEEKDAYS, Cycle, Days, Grain, label, months, yearly
+from idiolect.text.dates import (
+    CYCLES,
+    MONTHS,
+    SEASONS,
+    SHORT_MONTHS,
+    WEEKDAYS,
+    Cycle,
+    Days,
+    Grain,
+    label,
+    months,
+    yearly,
+)
 from idiolect.text.moments import dated, today_of
 
 _MONTH = "|".join((*MONTHS, *(name for name in SHORT_MONTHS if name not in ("mar", "may", "sep")), "sept"))
@@ -22,16 +34,21 @@ _DATE = re.compile(
     rf"|(?P<cue>{_CUE}) (?:early |late |mid-?|the (?:first|end|last|start|beginning) of )?(?P<month3>{_MONTH})(?! \d)"
     rf"|(?P<cue2>{_CUE}) (?:the )?(?P<season>spring|summer|autumn|winter|christmas|xmas|new year(?:'s)?)"
     rf"|(?P<cue3>on|from|is|since|until|till|to|flight|trip) (?P<weekday>{'|'.join(WEEKDAYS)})"
-    r"|(?P<cue4>on|to|from|is|until|till) the (?P<alone>\d{1,2})(?:st|nd|rd|th))\b(?!s?\s*\()(?!,? (?:of )?\d{4}\b)(?! (?:and|or|to|&) )",
+    r"|(?P<cue4>on|to|from|is|until|till) the (?P<alone>\d{1,2})(?:st|nd|rd"
+    r"|th))\b(?!s?\s*\()(?!,? (?:of )?\d{4}\b)(?! (?:and|or|to|&) )",
     re.IGNORECASE,
 )
 _AHEAD = re.compile(
-    r"\b(?:will|shall|'ll|due|going|flying|moving|starting|opening|launching|getting|commencing|flight|trip|is on|are on|is in"
-    r"|deadline|next|accepted|signed up|training for|marathon in|start|starts|begin|begins|from|by|until|till|hearing|booked|planning|plan)\b",
+    r"\b(?:will|shall|'ll|due|going|flying|moving|starting|opening|launching|getting|commencing"
+    r"|flight|trip|is on|are on|is in"
+    r"|deadline|next|accepted|signed up|training for|marathon in|start|starts|begin|begins|from|by"
+    r"|until|till|hearing|booked|planning|plan)\b",
     re.IGNORECASE,
 )
 _AGAIN = re.compile(r"\b(?:every|each|always|usually|most|twice|once a|weekly|monthly|yearly)\b", re.IGNORECASE)
-_APPOINTED = re.compile(r"\b(?:op|operation|surgery|appointment|scan|hearing|exam|wedding|flight) (?:is|to)\b", re.IGNORECASE)
+_APPOINTED = re.compile(
+    r"\b(?:op|operation|surgery|appointment|scan|hearing|exam|wedding|flight) (?:is|to)\b", re.IGNORECASE
+)
 _PERIODS: dict[str, str] = {"xmas": "christmas", "sept": "september"}
 
 
@@ -79,7 +96,9 @@ def _direction(text: str, match: re.Match[str], ahead: bool) -> int:
     return -1 if tense.looks_back(clause) or _PAST.search(clause) else 0
 
 
-_PAST = re.compile(r"\b(?:split|lost|wound|moved|died|started|left|turned|closed|sold|retired|married|born|quit)\b", re.IGNORECASE)
+_PAST = re.compile(
+    r"\b(?:split|lost|wound|moved|died|started|left|turned|closed|sold|retired|married|born|quit)\b", re.IGNORECASE
+)
 
 
 def _cycle(match: re.Match[str], today: date) -> Cycle | None:

@@ -22,6 +22,11 @@ _SECRETS = (
         r"[^\n.]{0,30}?(?:is|:|=)\s*\S+",
         re.IGNORECASE,
     ),
+    re.compile(
+        r"\b(?:password|passcode|passphrase|token|secret|login|api[ _-]?key)\b[^\n]{0,40}?\s"
+        r"(?=\S{0,40}\d)(?=\S{0,40}[A-Za-z])(?=\S{0,40}[^\w\s.,:;?])\S{8,}",
+        re.IGNORECASE,
+    ),
     re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[abp]|AKIA|AIza)[-_A-Za-z0-9]{12,}"),
     re.compile(r"\b(?:\d[ -]?){13,19}\b"),  # card numbers
     re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),  # social security

@@ -44,7 +44,7 @@ OTHERS = _any(
     "friend friends mate buddy pal neighbour neighbor neighbours neighbors colleague colleagues coworker co-worker"
     " boss manager chief cousin cousins uncle aunt aunty auntie nephew niece flatmate roommate housemate client clients"
     " customer customers patient patients student students pupil pupils guest guests passenger tenant tenants landlord"
-    " landlady teacher professor coach_of guy gentleman man woman lady girl_in bride groom ex classmate teammate"
+    " landlady teacher professor coach guy gentleman man woman lady girl_in bride groom ex classmate teammate"
     " acquaintance stranger someone somebody assistant intern trainee commis apprentice supervisor celebrity player"
     " character protagonist hero narrator"
 )
@@ -123,8 +123,10 @@ AILING = _any(
     " replacing ruptured fused replacement"
 )
 ALLERGENS = _any(
-    "peanut peanuts nut nuts shellfish shrimp shrimps prawn prawns crab lobster seafood fish egg eggs milk dairy lactose"
-    " gluten wheat soy soya sesame kiwi strawberry strawberries latex penicillin aspirin ibuprofen pollen cashew cashews"
+    "peanut peanuts nut nuts shellfish shrimp shrimps prawn prawns crab lobster seafood fish egg eggs milk dairy"
+    " lactose"
+    " gluten wheat soy soya sesame kiwi strawberry strawberries latex penicillin aspirin ibuprofen pollen cashew"
+    " cashews"
     " walnut walnuts almond almonds hazelnut hazelnuts mustard celery lupin mango apple apples bee_stings wasp_stings"
 )
 FOODS = f"""{ALLERGENS}|{
@@ -148,7 +150,8 @@ PETS = _any(
 )
 DRUGS = _any(
     "alcohol drinking booze drink smoking cigarettes cigarette fags fag smokes vaping vape nicotine weed cannabis pot"
-    " cocaine coke heroin opioids opiates painkillers pills oxy meth ketamine gambling betting gargle the_drink the_sauce"
+    " cocaine coke heroin opioids opiates painkillers pills oxy meth ketamine gambling betting gargle the_drink"
+    " the_sauce"
     " the_bottle pills benzos porn tobacco rollies slots casino casinos"
 )
 VEHICLES = _any(
@@ -171,7 +174,8 @@ LANGUAGES = _any(
     " mandarin cantonese chinese japanese korean vietnamese thai tagalog malay indonesian swahili yoruba igbo hausa"
     " amharic somali zulu afrikaans swedish norwegian danish finnish icelandic estonian latvian lithuanian irish gaelic"
     " welsh scots catalan basque galician croatian serbian bosnian slovene albanian armenian georgian welsh latin"
-    " esperanto bsl asl sign_language twi kurdish pashto nepali sinhala khmer burmese mongolian kazakh uzbek luxembourgish"
+    " esperanto bsl asl sign_language twi kurdish pashto nepali sinhala khmer burmese mongolian kazakh uzbek"
+    " luxembourgish"
 )
 NATIONS = (
     LANGUAGES
@@ -180,7 +184,8 @@ NATIONS = (
         "american british canadian australian brazilian mexican argentinian colombian peruvian chilean venezuelan cuban"
         " jamaican nigerian ghanaian kenyan ethiopian egyptian moroccan algerian tunisian lebanese syrian iraqi iranian"
         " israeli palestinian jordanian pakistani indian bangladeshi filipino filipina austrian swiss belgian scottish"
-        " kiwi south_african senegalese ugandan rwandan bolivian belarusian moldovan maltese cypriot kosovan puerto_rican"
+        " kiwi south_african senegalese ugandan rwandan bolivian belarusian moldovan maltese cypriot kosovan"
+        " puerto_rican"
     )
 )
 FAITHS = _any(
@@ -209,5 +214,7 @@ DAYS = _any(
     "monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays"
     " sundays mon tue tues wed thu thur thurs fri sat sun weekdays weekends weekend"
 )
-NUMBERS = r"\d+|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|both|a couple of"
+NUMBERS = (
+    r"\d+|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|both|a couple of"
+)
 AGES = r"\d{1,2}|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[ -]\w+)?|eighteen|nineteen|\w{3,5}teen"

@@ -37,13 +37,15 @@ _ABOUT_ME = re.compile(
 _ON_WORK = re.compile(rf"\b(?:{_WORK_ON})\b[^.!?\n]*$", re.IGNORECASE)
 _PART = re.compile(
     r"\b(?:role ?-?play(?:ing)?|(?:let'?s|lets|wanna|can we|lemme) rp\b|in character|pretend|make-believe|improv\b"
-    r"|you(?:'re| are|r)? (?:be |play )?(?:a |an |the |my )[\w' ]{2,30}(?:,| and|&|;| -)+ ?(?:and |& )?i(?:'m| am|m| play| will be)"
+    r"|you(?:'re| are|r)? (?:be |play )?(?:a |an |the |my )[\w' ]{2,30}(?:,| and|&|;| -)+ ?(?:and "
+    r"|& )?i(?:'m| am|m| play| will be)"
     r"|(?:i|i'll|i will) (?:be|play) (?:a|an|the) [\w' ]+(?:,| and| &) ?you|u r the|you are now|dungeon master"
     r"|text adventure|stay in character|as if you were|act as|my character|practi[sc]e flirting|mock interview)\b",
     re.IGNORECASE,
 )
 _WRITING = re.compile(
-    r"^\W*(?:(?:please|pls|can you|could you|kindly|hey|hi|ok|now|would you)[ ,]+)*(?:write|compose|draft|generate|make up"
+    r"^\W*(?:(?:please|pls|can you|could you|kindly|hey|hi|ok|now|would you)[ ,]+)*(?:write"
+    r"|compose|draft|generate|make up"
     r"|invent)\b[^.\n]{0,60}\b(?:story|poem|song|lyrics|monologue|scene|diary|novel|dialogue|sketch|rap|limerick|haiku)"
     r"\b[^.\n]*\b(?:first person|where|who|narrat|begins?|starts?|about|:)",
     re.IGNORECASE,

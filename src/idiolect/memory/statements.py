@@ -20,49 +20,76 @@ from idiolect.text.moments import resolve
 from idiolect.types import Turn, text_of
 
 MAX_CHARS = 300
+MOST_CHARS = 8_000
+"""So much of a message is read; what is longer is pasted."""
 _REMEMBER = re.compile(
-    r"(?:^|[.!?\n]\s*)(?:please |and |also |oh |so |can you |could you |ok(?:ay)?,? |just |pls |hey,? |reminder for me: )*"
-    r"(?:remember(?! (?:when|how|what|me|the time|if))|note(?= that|:|,)|make a note|keep in mind|bear in mind|don'?t forget|save (?:this|that)|for (?:the|your) (?:record|memory)"
-    r"|reminder for me|for future reference|memo(?:ri[sz]e)?|write (?:down )?in (?:my|your) memory|(?:add|put) (?:this )?(?:in|to) (?:my|your) memory"
-    r"|fyi for (?:the )?future|store)(?: (?:that|this|for me|for later|please|about me|for (?:the )?(?:future|next time)))*\s*[:,]?\s+(?P<body>[^.!?\n]+(?:[.!]|$))",
+    r"(?:^|[.!?\n]\s*)(?:please |and |also |oh |so |can you |could you |ok(?:ay)?,? |just |pls "
+    r"|hey,? |reminder for me: )*"
+    r"(?:remember(?! (?:when|how|what|me|the time|if))|note(?= that|:|,)|make a note|keep in mind"
+    r"|bear in mind|don'?t forget|save (?:this|that)|for (?:the|your) (?:record|memory)"
+    r"|reminder for me|for future reference|memo(?:ri[sz]e)?|write (?:down )?in (?:my|your) memory"
+    r"|(?:add|put) (?:this )?(?:in|to) (?:my|your) memory"
+    r"|fyi for (?:the )?future|store)(?: (?:that|this|for me|for later|please|about me|for (?:the "
+    r")?(?:future|next time)))*\s*[:,]?\s+(?P<body>[^.!?\n]+(?:[.!]|$))",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
-    r"\b(?:i|we)(?:'d| would| might| could| may(?! only)| should)\b(?! (?:rather|prefer))|\b(?:some ?day|one day|i wish|maybe i|dream of|if only"
+    r"\b(?:i|we)(?:'d| would| might| could| may(?! only)| should)\b(?! (?:rather|prefer))"
+    r"|\b(?:some ?day|one day|i wish|maybe i|dream of|if only"
     r"|thinking (?:of|about|i)|considering|tempted to|wondering|once i)\b|^(?:would|might|could|should|may|unless)\b",
     re.IGNORECASE,
 )
 _IF = re.compile(
-    r"^(?:(?:and|but|so|ok|well|hey)[\s,]+)*(?:if|suppose|supposing|imagine|say (?:i|we)|were (?:i|we)|had (?:i|we)|what if|let'?s say|assume"
-    r"|assuming|hypothetically)\b|\bif (?:i|we) (?:was|were|had|could|won|lived|moved|ever|would|got|bought|quit|sold|did)\b",
+    r"^(?:(?:and|but|so|ok|well|hey)[\s,]+)*(?:if|suppose|supposing|imagine|say (?:i|we)|were (?:i"
+        r"|we)|had (?:i|we)|what if|let'?s say|assume"
+    r"|assuming|hypothetically)\b|\bif (?:i|we) (?:was|were|had|could|won|lived|moved|ever|would"
+        r"|got|bought|quit|sold|did)\b",
     re.IGNORECASE,
 )  # fmt: skip
-_MAYBE_REAL = re.compile(r"^(?:if you must know|if it helps|if it matters|if you remember|in case you|in case it)\b", re.I)
+_MAYBE_REAL = re.compile(
+    r"^(?:if you must know|if it helps|if it matters|if you remember|in case you|in case it)\b", re.I
+)
 _PASSING = re.compile(
-    r"\bi(?:'m| feel| am)(?: so| really| very| just| kind of| pretty| still| a bit| totally| absolutely)* (?:tired|exhausted|hungry|starving|knackered|bored"
-    r"|stressed|busy|sad|happy|angry|annoyed|sleepy|dead|wrecked|hungover|cold|hot|lost|stuck|confused|late|sorry|sick of|ready|done"
-    r"|nervous|excited|fine|ok|okay|good|great|here|back|off to|about to|going crazy|at work|at the|on the (?:train|bus|way|phone)|in a (?:hurry|rush|meeting)|trying|looking|working on|wondering|asking|reading|not sure|sure|making|curious|talking)\b"
-    r"|\b(?:tonight|right now|at the moment|this (?:morning|evening|afternoon|minute)|today|for (?:lunch|dinner) today|atm)\b",
+    r"\bi(?:'m| feel| am)(?: so| really| very| just| kind of| pretty| still| a bit| totally| "
+    r"absolutely)* (?:tired|exhausted|hungry|starving|knackered|bored"
+    r"|stressed|busy|sad|happy|angry|annoyed|sleepy|dead|wrecked|hungover|cold|hot|lost|stuck"
+    r"|confused|late|sorry|sick of|ready|done"
+    r"|nervous|excited|fine|ok|okay|good|great|here|back|off to|about to|going crazy|at work|at "
+    r"the|on the (?:train|bus|way|phone)|in a (?:hurry|rush|meeting)|trying|looking|working on"
+    r"|wondering|asking|reading|not sure|sure|making|curious|talking)\b"
+    r"|\b(?:tonight|right now|at the moment|this (?:morning|evening|afternoon|minute)|today|for "
+    r"(?:lunch|dinner) today|atm)\b",
     re.IGNORECASE,
 )
 _EVENTFUL = frozenset({"age", "name", "home", "work", "pets", "minor", "relationship", "possession", "study"})
-_EVENT_WORD = re.compile(r"\b(?:moved|turned|born|bought|sold|died|adopted|started|quit|diagnosed|got|come|came|signed|last day|first day|since|signed|retired|from today|stopped)\b", re.I)  # fmt: skip
+_EVENT_WORD = re.compile(
+    r"\b(?:moved|turned|born|bought|sold|died|adopted|started|quit|diagnosed|got|come|came|signed"
+    r"|last day|first day|since|signed|retired|from today|stopped)\b",
+    re.I,
+)
 _KNOWN = re.compile(
-    r"\b(?:as (?:you know|i (?:said|mentioned|told you|believe i mentioned|keep saying)|usual|always|before|ever)|you know (?:that |how )?(?:i|my|im|we)\b|i (?:already )?told you"
+    r"\b(?:as (?:you know|i (?:said|mentioned|told you|believe i mentioned|keep saying)|usual"
+    r"|always|before|ever)|you know (?:that |how )?(?:i|my|im|we)\b|i (?:already )?told you"
     r"|like i said|remember i|still,|again tonight|i (?:believe i )?mentioned|you(?:'ll)? remember)\b",
     re.IGNORECASE,
 )
 _GIVEN = re.compile(r"^(?:since|as|because|being|given that|in my capacity|with)\b", re.IGNORECASE)
 _CHAT = re.compile(
-    r"\b(?:have|had|got)(?: a| an| another| one| no| this| some)* (?:quick |small |stupid |silly |weird |follow-?up )?(?:question|idea|problem|doubt|request|clue|feeling|favou?r|thought|issue|error|bug|meeting today|headache)\b"
+    r"\b(?:have|had|got)(?: a| an| another| one| no| this| some)* (?:quick |small |stupid |silly "
+    r"|weird |follow-?up )?(?:question|idea|problem|doubt|request|clue|feeling|favou?r|thought"
+    r"|issue|error|bug|meeting today|headache)\b"
     r"|\b(?:ignore|disregard) (?:all|any|the|previous|prior)\b|\bsystem prompt\b|\bprevious instructions\b"
-    r"|\bi (?:do |really |just )*(?:love|like|appreciate|hate|enjoy) (?:how|it|that|this|your|you|these|those|the way|the (?:first|second|third|last|idea))\b|\bi(?:'d| would) (?:like|love)\b"
+    r"|\bi (?:do |really |just )*(?:love|like|appreciate|hate|enjoy) (?:how|it|that|this|your|you"
+    r"|these|those|the way|the (?:first|second|third|last|idea))\b|\bi(?:'d| would) (?:like"
+    r"|love)\b"
     r"|\bi owe you\b|\bi (?:need|want|wish)(?: you)? to\b|\bi (?:guess|bet|hope|doubt)\b",
     re.IGNORECASE,
 )
 _TOLD_AT_LENGTH = frozenset({"home", "work", "health", "allergy", "relationship", "addiction"})
 _CONTINUES = re.compile(
-    r"^(?:(?:his|her|their|its|the (?:other|older|younger|big|little) one(?:'s)?) names?\b|names?\b|name of|called|named|he's|she's|they're|it's (?:a|an)|he is|she is|they are|he was|she was|one is|calling)\b",
+    r"^(?:(?:his|her|their|its|the (?:other|older|younger|big|little) one(?:'s)?) names?\b"
+    r"|names?\b|name of|called|named|he's|she's|they're|it's (?:a|an)|he is|she is|they are|he was"
+    r"|she was|one is|calling)\b",
     re.IGNORECASE,
 )
 _ADVICE = re.compile(r"^(?:no|must(?: not|n't)?|not allowed|can't|both|mustn't|never) [\w ]+$", re.IGNORECASE)
@@ -85,10 +112,12 @@ def candidates(turn: Turn) -> list[Candidate]:
 
 def found(text: str, question: str, moment: float) -> list[Candidate]:
     """Return what a message says of its writer; ``question`` is the assistant's message before it."""
-    mine = own(text)
+    mine = own(text[:MOST_CHARS])
     parts = clauses(mine)
     out: dict[str, Candidate] = {}
-    for candidate in (*_answered(question, parts), *_told(mine), *_said(parts)):
+    told = _told(mine)
+    said = [one for one in _said(parts) if not any(key(other.text) in key(one.text) for other in told)]
+    for candidate in (*_answered(question, parts), *told, *said):
         if len(candidate.text) <= MAX_CHARS:
             out.setdefault(key(candidate.text), candidate)
     kept = [one for k, one in out.items() if not any(k != other and k in other for other in out)]
@@ -118,9 +147,9 @@ def _said(parts: Sequence[Clause]) -> list[Candidate]:
     out, before = list[Candidate](), None
     corrected = False
     for n, clause in enumerate(parts):
-        corrected = corrected and parts[n - 1].sentence >= clause.sentence - 1 or _puts_right(clause)
+        corrected = (corrected and parts[n - 1].sentence >= clause.sentence - 1) or _puts_right(clause)
         if before is not None and out and clause.sentence <= before.sentence + 1 and _continues(clause, out[-1]):
-            out[-1] = replace(out[-1], text=f"{out[-1].text}, {clause.text}")
+            out[-1] = replace(out[-1], text=f"{_open(out[-1].text)}, {clause.text}")
             before = clause
             continue
         about = _read(clause)
@@ -144,27 +173,36 @@ def _belong_together(first: Candidate, second: Candidate, before: Clause, clause
     if first.topic != second.topic or clause.asks or before.asks:
         return False
     near = clause.sentence == before.sentence
-    return (near and first.topic in _TOLD_AT_LENGTH) or (first.topic == "home" and clause.sentence <= before.sentence + 1)
+    return (near and first.topic in _TOLD_AT_LENGTH) or (
+        first.topic == "home" and clause.sentence <= before.sentence + 1
+    )
 
 
 def _joined(first: Candidate, second: Candidate) -> Candidate:
     """Return one candidate for two clauses; what holds now gives the slot."""
     main = first if second.ends or not second.slot or second.value.startswith("left ") else second
-    text = f"{first.text}, {second.text[:1].lower() if not second.text.startswith('I') else second.text[:1]}{second.text[1:]}"
+    after = second.text if re.match(r"I\b", second.text) else second.text[:1].lower() + second.text[1:]
+    text = f"{_open(first.text)}, {after}"
     return replace(main, text=text, news=first.news or second.news)
 
 
 def _read(clause: Clause) -> attributes.Attributes | None:
     text = clause.plain
     supposed = bool(_SUPPOSED.search(text))
-    if LEFT_OUT in text or len(text) < 3 or _CHAT.search(text) or _within_if(clause):
+    if LEFT_OUT in text or not 3 <= len(text) <= MAX_CHARS or _CHAT.search(text) or _within_if(clause):
         return None
     about = _asked(clause) if clause.asks or supposed else attributes.read(clause.text)
     if about is None:
         return None
-    lasting = about.topic in ("age", "minor", "name") or (about.topic in _EVENTFUL and (about.news or _EVENT_WORD.search(text)))
+    lasting = about.topic in ("age", "minor", "name") or (
+        about.topic in _EVENTFUL and (about.news or _EVENT_WORD.search(text))
+    )
     if _PASSING.search(text) and not lasting:
-        return about if about.topic in ("health", "allergy", "addiction", "style", "minor") and "i'm " not in text else None
+        return (
+            about
+            if about.topic in ("health", "allergy", "addiction", "style", "minor") and "i'm " not in text
+            else None
+        )
     return about
 
 
@@ -182,7 +220,9 @@ def _within_if(clause: Clause) -> bool:
 
 
 def _puts_right(clause: Clause) -> bool:
-    return attributes.corrects(f"{clause.lead} {clause.text}".strip()) or clause.lead.strip(" :,.").lower() == "correction"
+    return (
+        attributes.corrects(f"{clause.lead} {clause.text}".strip()) or clause.lead.strip(" :,.").lower() == "correction"
+    )
 
 
 def _continues(clause: Clause, last: Candidate) -> bool:
@@ -202,12 +242,18 @@ def _candidate(text: str, about: attributes.Attributes | None) -> Candidate:
     return Candidate(text, topic=about.topic, slot=about.slot, value=about.value, ends=about.ends, news=about.news)
 
 
+def _open(text: str) -> str:
+    return text.rstrip(" .!,;")
+
+
 def _placed(candidate: Candidate, moment: float) -> Candidate:
     """Return the candidate with its relative dates resolved, and from and until when it holds."""
     ahead = candidate.topic in ("plan", "schedule") or candidate.slot.startswith("when:")
     text = dating.complete(candidate.text, moment, ahead=ahead)
     named = resolve(candidate.text, moment)
-    until = next((one.end for one in named if re.search(r"\b(?:until|till)\b[^.]{0,12}$", candidate.text[: one.span[0]])), None)
+    until = next(
+        (one.end for one in named if re.search(r"\b(?:until|till)\b[^.]{0,12}$", candidate.text[: one.span[0]])), None
+    )
     past = [one.start for one in named if one.start <= moment]
     since = past[0] if past and candidate.news and not until else None
     return replace(candidate, text=text, holds_from=since, until=until)
