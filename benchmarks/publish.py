@@ -37,8 +37,47 @@ def _page(name: str, generated: str) -> str:
 
 
 def _input_level(runs: dict[str, Document]) -> str:
-    """Return a table for each run: the main metric, the gain over none and over another person's history, the cost."""
-    return "\n".join(_run_table(name, document) for name, document in runs.items())
+    """Return a line for each run, then a table for each that has more than the few methods of that line."""
+    wide = {name: document for name, document in runs.items() if not name.endswith(".gate")}
+    return "\n".join([_all_tasks(runs), *(_run_table(name, document) for name, document in wide.items())])
+
+
+def _all_tasks(runs: dict[str, Document]) -> str:
+    """Return the main metric of the controls, of the best single method and of ``auto``, run by run."""
+    lines = [
+        "### All tasks\n",
+        "| run | metric | people | none | other's history | retrieval | profile | best single | auto "
+        "| auto over none | helped / harmed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, document in runs.items():
+        rows = {row.method.partition(":")[0]: row for row in reversed(document.results) if _has(row, document)}
+        singles = [row for row in document.results if row.kind == "method" and _has(row, document)]
+        singles = [row for row in singles if not row.method.startswith("auto")]
+        cells = [_value(rows.get(one), document) for one in ("none", "other", "retrieval", "profile")]
+        best = max(singles, key=lambda row: document.gain(row, document.main).difference or 0.0)  # type: ignore[union-attr]
+        named = f"{_value(best, document)} {best.method.partition(':')[0]}"
+        gain, counts = _over_none(rows.get("auto"), document)
+        shown = [name.removesuffix(".gate"), document.main, str(document.people), *cells, named,
+                 _value(rows.get("auto"), document), gain, counts]  # fmt: skip
+        lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _has(row: Row, document: Document) -> bool:
+    return document.main in row.metrics and row.metrics[document.main].mean is not None
+
+
+def _value(row: Row | None, document: Document) -> str:
+    return "" if row is None else f"{row.metrics[document.main].mean:.3f}"
+
+
+def _over_none(row: Row | None, document: Document) -> tuple[str, str]:
+    gain = None if row is None else document.gain(row, document.main)
+    if gain is None or gain.difference is None:
+        return "", ""
+    shown = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    return (f"**{shown}**" if gain.p is not None and gain.p < 0.05 else shown), f"{gain.helped} / {gain.harmed}"
 
 
 def _run_table(name: str, document: Document) -> str:
@@ -49,7 +88,7 @@ def _run_table(name: str, document: Document) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in document.results:
-        if metric not in row.metrics or row.metrics[metric].mean is None:
+        if not _has(row, document):
             continue
         lines.append(f"| {_label(row)} | {row.metrics[metric].mean:.3f} | {_gain(document, row)} |{_cost(row)}")
     return "\n".join(lines) + "\n"
@@ -82,7 +121,8 @@ def _papers(runs: dict[str, Document]) -> str:
     head = "| method | paper | where ours differs | reported by its authors | measured here: gain over none |"
     lines = [head, "|---|---|---|---|---|"]
     for method, entry in sorted(entries.items()):
-        found = "; ".join(filter(None, (_measured(method, name, document) for name, document in runs.items())))
+        wide = {name: document for name, document in runs.items() if not name.endswith(".gate")}
+        found = "; ".join(filter(None, (_measured(method, name, document) for name, document in wide.items())))
         paper = f"{entry['title']} ({entry['source']})"
         lines.append(f"| `{method}` | {paper} | {entry['differs']} | {entry['reported']} | {found or 'not measured'} |")
     return "\n".join(lines) + "\n"
