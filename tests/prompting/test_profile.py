@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import orjson
 import pytest
 
@@ -9,8 +10,9 @@ from idiolect.config import Settings
 from idiolect.errors import MalformedAnswer
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.profile import Profile, extract, parse_claims, read_claims
-from idiolect.store.view import StoredUser
-from idiolect.types import Call, Completion, Record
+from idiolect.store.states import set_state
+from idiolect.store.view import StoredUser, view
+from idiolect.types import Call, Completion, Context, Record
 
 
 class Scripted(ToyBackend):
@@ -172,3 +174,23 @@ def test_the_writer_reads_no_more_than_it_is_given_and_nothing_later_than_asked(
     assert "article 5" in prompt
     assert not any(f"article {i} " in prompt for i in (0, *range(6, 12)))
     assert "bees" not in prompt
+
+
+def test_what_no_longer_holds_is_neither_shown_nor_written_again(tmp_path):
+    store = open_store(tmp_path)
+    told = [say("ana", t, 1e9 + n, kind="profile") for n, t in enumerate(("I am vegetarian.", "I sing alto."))]
+    store.add(told)
+    ctx = Context(ToyBackend(), lambda: 2e9, np.random.default_rng(0))
+    store.put_artifacts(Profile().fit([view(store, "ana")], ctx))
+    call = Call(({"role": "user", "content": "Dinner?"},))
+
+    def shown(now=None):
+        offered = Profile().apply(call, view(store, "ana", now), ctx).context
+        return [item.text for block in offered for item in block.items]
+
+    assert shown() == ["- I sing alto.", "- I am vegetarian."]
+    set_state(store, "ana", told[0].id, closed=1.5e9)
+    assert shown() == ["- I sing alto."]
+    assert shown(1.4e9) == ["- I sing alto.", "- I am vegetarian."]
+    (again,) = Profile().fit([view(store, "ana")], ctx)
+    assert [claim.text for claim in read_claims(again)] == ["I sing alto."]

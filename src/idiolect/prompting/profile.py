@@ -21,7 +21,7 @@ from idiolect.prompting.shared.learnt import due
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, render, shorten
 from idiolect.text.terms import STOP_WORDS
-from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, Used, User
+from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, State, Used, User
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _CLAIM = re.compile(r"^\s*(?:[-*\u2022]|\d+[.)])?\s*(.+?)\s*[\[(]([\d,\s]+)[\])]\.?\s*$")
@@ -58,7 +58,7 @@ class Profile:
         artifact = self.current(user)
         if artifact is None:
             return call
-        claims = read_claims(artifact)
+        claims = _holding(read_claims(artifact), user, ctx)
         items = tuple(
             Item(f"- {c.text}", Used("artifact", artifact.id, "profile", "profile", 1.0), 1.0 - i / 1e3, order=i)
             for i, c in enumerate(claims)
@@ -80,7 +80,7 @@ class Profile:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Write each user's profile; one that would say the same again is not written."""
         for user in users:
-            history, old = user.history, self.current(user)
+            history, old = _held(user, ctx), self.current(user)
             if not history or (old is not None and self._is_of(old, history, ctx)):
                 continue
             claims, failures = self._write(history, ctx)
@@ -99,7 +99,7 @@ class Profile:
         self, user: User, history: Sequence[Record], claims: list[Claim], failures: int, version: int, ctx: Context
     ) -> Artifact:
         payload: dict[str, Any] = {
-            "task": self.task, "version": version, "records": len(history), "malformed": failures,
+            "task": self.task, "version": version, "records": user.count, "malformed": failures,
             "history": _digest(history),
             "claims": [asdict(claim) for claim in claims],
         }  # fmt: skip
@@ -141,6 +141,21 @@ class Profile:
                 "'statement [1, 2]'). Use a stronger model, or write = 'extract'."
             )
         return claims, failures
+
+
+def _held(user: User, ctx: Context) -> list[Record]:
+    """Return the records to write from: of what people say of themselves that alone which still holds."""
+    states = user.states([record.id for record in user.history if record.kind == "profile"])
+    moment = min(user.now, ctx.clock())
+    return [record for record in user.history if states.get(record.id, State()).holds(moment)]
+
+
+def _holding(claims: Sequence[Claim], user: User, ctx: Context) -> list[Claim]:
+    """Return the claims without those that quote a record which has been closed since."""
+    quoted = [claim.record_ids[0] for claim in claims if len(claim.record_ids) == 1]
+    states = user.states(quoted)
+    over = {rid for rid, state in states.items() if not state.holds(min(user.now, ctx.clock()))}
+    return [claim for claim in claims if set(claim.record_ids) - over]
 
 
 def _digest(history: Sequence[Record]) -> str:
