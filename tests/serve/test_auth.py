@@ -78,7 +78,8 @@ EVERY_PATH = [
     ("DELETE", ""), ("GET", "/export"), ("POST", "/import"), ("GET", "/records"), ("POST", "/records"),
     ("GET", "/records/x"), ("DELETE", "/records/x"), ("GET", "/search?q=gin"), ("GET", "/profile"),
     ("POST", "/profile"), ("DELETE", "/profile"), ("GET", "/memories"), ("POST", "/memories"),
-    ("PUT", "/memories/x"), ("DELETE", "/memories/x"), ("GET", "/evidence"), ("POST", "/evidence"),
+    ("PUT", "/memories/x"), ("DELETE", "/memories/x"), ("GET", "/memories/x"),
+    ("PATCH", "/memories/x"), ("GET", "/wishes"), ("PUT", "/wishes"), ("GET", "/evidence"), ("POST", "/evidence"),
     ("GET", "/consent"), ("PUT", "/consent"),
 ]  # fmt: skip
 
