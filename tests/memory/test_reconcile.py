@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from helpers import HashEmbedder, open_store
@@ -112,9 +113,7 @@ def test_what_can_hold_side_by_side_does(ana, before, after):
 def test_what_is_said_again_adds_its_source(ana, again):
     ana.says("I live in Porto", again)
     (record,) = ana.kept()
-    state = ana.app.store.states("ana", [record.id])[record.id] if hasattr(ana.app.store, "states") else None
-    state = state or view(ana.app.store, "ana").states([record.id])[record.id]
-    assert len(state.sources) == 1
+    assert len(view(ana.app.store, "ana").states([record.id])[record.id].sources) == 1
 
 
 def test_what_is_given_and_not_known_is_kept(ana):
@@ -128,6 +127,6 @@ def test_a_guess_never_closes_what_the_person_said(tmp_path):
     turn = Turn(({"role": "user", "content": "hm"},), "", START + 90 * DAY)
     guess = Candidate("Lives in Rome", said_by="inferred", topic="home", slot="home", value="rome")
     seen = view(app.store, "ana", turn.time)
-    learnt = reconcile.reconcile(Proposal((guess,)), "x", turn, seen, Context(None, None, None, 0, lambda: turn.time))
+    learnt = reconcile.reconcile(Proposal((guess,)), "x", turn, seen, Context(ToyBackend(), lambda: turn.time, np.random.default_rng(0)))
     assert learnt.records == ()
     assert learnt.counts["memory.outranked"] == 1

@@ -23,7 +23,7 @@ LIKES = (
         r"\b(?P<x>answers?|repl(?:y|ies)|responses?|emojis?|bullets?|intros?|lists?|metric|imperial|celsius"
         r"|spelling|tone|jargon|disclaimers?|sources|sentences?|recipes|units|paragraphs?|messages)\b.*\b(?:always"
         r"|from now on|going forward|in future|in the future|every time|by default|from today|throughout|never"
-        r"|whenever|any ?more|with me|to me|for me|for good)\b",
+        r"|whenever|any ?more|ever again|with me|to me|for me|for good)\b",
     ),
     Rule(
         "style",

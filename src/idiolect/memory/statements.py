@@ -93,6 +93,7 @@ _CONTINUES = re.compile(
     re.IGNORECASE,
 )
 _ADVICE = re.compile(r"^(?:no|must(?: not|n't)?|not allowed|can't|both|mustn't|never) [\w ]+$", re.IGNORECASE)
+_FIRST_SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)|$|(?=\n))")
 _BREED = re.compile(r"^(?:a |an )?[\w-]+(?: [\w-]+)?$")
 
 
@@ -117,7 +118,7 @@ def found(text: str, question: str, moment: float) -> list[Candidate]:
     out: dict[str, Candidate] = {}
     told = _told(mine)
     said = [one for one in _said(parts) if not any(key(other.text) in key(one.text) for other in told)]
-    for candidate in (*_answered(question, parts), *told, *said):
+    for candidate in (*_answered(question, mine), *told, *said):
         if len(candidate.text) <= MAX_CHARS:
             out.setdefault(key(candidate.text), candidate)
     kept = [one for k, one in out.items() if not any(k != other and k in other for other in out)]
@@ -134,11 +135,12 @@ def _told(text: str) -> list[Candidate]:
     return out
 
 
-def _answered(question: str, parts: Sequence[Clause]) -> list[Candidate]:
+def _answered(question: str, text: str) -> list[Candidate]:
     """Return what the first sentence of an answer says with the question before it."""
-    if not question or not parts or parts[0].asks:
+    first = _FIRST_SENTENCE.match(text.strip())
+    if not question or first is None:
         return []
-    told = answers.statement(question, parts[0].whole)
+    told = answers.statement(question, first[0])
     about = attributes.read(told) if told else None
     return [_candidate(told, about)] if about else []
 
