@@ -53,7 +53,7 @@ def test_a_new_user_gets_the_plain_answer_and_is_remembered(client):
     assert "X-Idiolect-Trace" not in answer.headers
     client.idiolect.drain()
     kept = client.get("/v1/users/new/memories").json()["data"]
-    assert [memory["output"] for memory in kept] == ["I live in Graz and I am vegetarian."]
+    assert [memory["output"] for memory in kept] == ["I live in Graz", "I am vegetarian."]
 
 
 def test_remember_false_keeps_nothing(client):
