@@ -5,7 +5,8 @@
 DIR holds ``panza/*.jsonl`` (subjects of e-mails) and ``lamp/lamp4_authors.jsonl`` (openings of news articles). A round
 is one request: the prompt is planned with the way that is measured, the model drafts, the person's program rewrites the
 draft, the feedback is kept, the method learns. After ``--rounds`` rounds the person takes on another taste, for
-``--after`` rounds more. The rewriting is a fixed function of the draft: nothing is drawn, and the model answers at
+``--after`` rounds more. A draft that repeats what an earlier answer said is of no use whatever its form: the person writes the
+unpersonalised draft anew in its place. The rewriting is a fixed function of the draft: nothing is drawn, and the model answers at
 temperature 0, so there is no seed; a second run gives the same.
 
 Ways: ``none``; the method with rules, with and without its example, and with phrases a model writes; ``oracle``: the
@@ -46,6 +47,8 @@ from idiolect.store.store import Store
 from idiolect.text.embedding import load_embedder
 from idiolect.types import Block, Call, Completion, Item, Sampling, Used
 
+COPIED = 0.4
+"""A draft with at least this share of earlier answers' words is about the wrong thing."""
 START, DAY, TOKENS, USER = 1_700_000_000.0, 86400.0, 300, "u"
 TITLE = "How this person wants answers like this one:"
 WAYS: dict[str, Any] = {
@@ -162,13 +165,24 @@ def requests(data: Path, kind: str, count: int, skip: int) -> list[str]:
     return found[skip : skip + count]
 
 
+def copied(draft: str, plain: str, earlier: Sequence[str]) -> float:
+    """Return the share of a draft's runs of four words that stand in earlier answers and not in the plain draft."""
+    own, known = runs(draft), {run for text in earlier for run in runs(text)} - set(runs(plain))
+    return sum(run in known for run in own) / max(1, len(own))
+
+
+def runs(text: str) -> list[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return [tuple(words[at : at + 4]) for at in range(len(words) - 3)]
+
+
 def walk(app: Idiolect, spec: Any, asked: Sequence[str], form_at: Callable[[int], Form], longest: int) -> list[dict]:
     """Go through one person's rounds; return what each cost."""
-    out = []
+    out, earlier = [], list[str]()
     for at, question in enumerate(asked):
         form, now = form_at(at), START + at * DAY
         call = Call(({"role": "user", "content": question},), sampling=Sampling(temperature=0.0, max_tokens=longest))
-        before = app.backend.made
+        before, plain = app.backend.made, app.backend.generate([call])[0].text
         if spec == "oracle":
             items = tuple(Item(f"- {p}", Used("artifact", "o", "o", "o"), 1 - n / 99, order=n)
                           for n, p in enumerate(form.phrases))  # fmt: skip
@@ -176,10 +190,12 @@ def walk(app: Idiolect, spec: Any, asked: Sequence[str], form_at: Callable[[int]
         elif spec:
             call = app.plan(call, USER, methods=[spec], now=now, tokens=TOKENS).call
         draft = app.backend.generate([call])[0].text
-        wanted = form.rewrite(draft)
+        repeats = copied(draft, plain, earlier)
+        wanted = form.rewrite(plain if repeats >= COPIED else draft)
+        earlier.append(wanted)
         cost = manner.edits(draft, wanted)
         row = {"form": form.name, "edits": cost, "share": round(manner.distance(draft, wanted), 4),
-               "shown": [u.text for u in call.used if u.slot == "edits"]}  # fmt: skip
+               "copied": round(repeats, 4), "shown": [u.text for u in call.used if u.slot == "edits"]}  # fmt: skip
         if spec and spec != "oracle":
             said = Feedback(edit=wanted) if cost else Feedback(rating=1.0)
             app.store.add([record_of(USER, question, draft, said, time=now, trace=str(at))])
@@ -218,7 +234,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 people.setdefault(name, {})[way] = {"rounds": rows, "learnt": learnt(app)}
                 print(f"{name:58s} {way:22s}", " ".join(f"{row['share']:.2f}" for row in rows), flush=True)
                 store.close()
-    return result(args, backend, embedder, people, time.perf_counter() - start)
+        out = result(args, backend, embedder, people, time.perf_counter() - start)
+        if args.out:  # after each person: what is done is not lost
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(out, indent=1) + "\n")
+    return out
 
 
 def result(args, backend, embedder, people, seconds) -> dict[str, Any]:  # noqa: ANN001
@@ -232,7 +252,8 @@ def result(args, backend, embedder, people, seconds) -> dict[str, Any]:  # noqa:
         rows = [person[way]["rounds"] for person in people.values()]
         table[way] = {
             part: {
-                key: round(float(np.mean([r[key] for one in rows for r in one[at]])), 4) for key in ("share", "edits")
+                key: round(float(np.mean([r[key] for one in rows for r in one[at]])), 4)
+                for key in ("share", "edits", "copied")
             }
             for part, at in parts.items()
         }
@@ -261,9 +282,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     out = run(args)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(out, indent=1) + "\n")
     for way, row in out["table"].items():
         print(
             f"{way:24s}" + "  ".join(f"{part} {cell['share']:.2f} ({cell['edits']:.0f})" for part, cell in row.items())

@@ -247,13 +247,13 @@ def test_phrases_of_the_nearest_contexts_are_shown_once_each_those_of_most_conte
     assert held.shown([]) == {}
 
 
-def test_the_example_is_the_newest_answer_as_the_person_would_have_it_line_by_line(tmp_path):
+def test_the_example_shows_the_form_of_the_newest_edited_answer_line_by_line_and_not_what_it_says(tmp_path):
     app = build(tmp_path)
     edit_by(app, 0, LIST)
     call, _ = ask(app, MAIL.format("hats"))
     lines = [used.text for used in call.used if used.slot == "edits_example"]
-    assert lines[0] == "- The boats are here."
-    assert "\n- The boats are here.\n- We saw the boats on Monday.\n" in text_of(call.messages[-1])
+    assert lines == ["- The boats are here.", "- We saw the ...", "- They look good.", "- Nobody knows why."]
+    assert "\n- The boats are here.\n- We saw the ...\n" in text_of(call.messages[-1])
     bare, _ = ask(app, MAIL.format("hats"), {"name": "edits", "example": False})
     assert {used.slot for used in bare.used} == {"edits"}
 

@@ -20,17 +20,19 @@ from idiolect.memory.taste import Preference, Taste
 from idiolect.prompting.shared.learnt import newest
 from idiolect.prompting.shared.likeness import cosines
 from idiolect.registry import method
-from idiolect.text.rendering import defuse, shorten
+from idiolect.text.rendering import defuse
 from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, Used, User
 
 _TITLE = "How this person wants answers like this one:"
-_EXAMPLE = "An earlier answer as this person would have it; write in the same form, not about the same thing:"
+_EXAMPLE = "The form of an earlier answer as this person would have it, most of its words left out:"
 _OPENING = 8
 """So many words of a request tell what kind it is."""
 _FOUND = 40
 _PHRASES = 6
 """At most so many phrases of one edit are checked."""
 _CHARS, _LINES = 1500, 12
+_WHOLE, _BEGINNING = 6, 4
+"""Of an example, lines of at most so many words are shown whole, of longer ones so many words."""
 _LONGEST = 20
 """Words of a phrase that a model writes."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -62,7 +64,7 @@ class Edits:
     k: int = 5
     """The preferences of so many contexts are shown: of the newest of the kind, and of the nearest."""
     example: bool = True
-    """Also show the newest edited answer to this kind of request as the person would have it."""
+    """Also show the form of the newest edited answer to this kind of request as the person would have it."""
     near: float = 0.45
     """Requests whose opening words have at least this cosine are of one kind."""
     samples: int = 2
@@ -144,14 +146,17 @@ class Edits:
         return [*([latest] if latest else []), *(one for one in telling if one is not latest)][: self.k]
 
     def _lines(self, alike: Sequence[tuple[Place, Record]]) -> tuple[Item, ...]:
-        """Return the newest edited answer of this kind line by line, for lists are made of lines."""
+        """Return the newest edited answer of this kind line by line, for lists are made of lines.
+
+        Long lines are cut to their beginning: small models copy what a whole example says into the next answer.
+        """
         edited = [one for one in alike if one[0].edited]
         if not self.example or not edited:
             return ()
         record = max(edited, key=_age)[1]
         lines = [line for line in record.output.splitlines() if line.strip()][:_LINES]
         used = Used("record", record.id, "edits", "edits_example")
-        return tuple(Item(shorten(line, 300), used, 1 - at / 100, order=at) for at, line in enumerate(lines))
+        return tuple(Item(_beginning(line), used, 1 - at / 100, order=at) for at, line in enumerate(lines))
 
     # -- learning ----------------------------------------------------------------------------------------------
 
@@ -201,6 +206,11 @@ class Edits:
 
 def _age(one: tuple[Place, Record]) -> tuple[float, str]:
     return one[0].time, one[0].record
+
+
+def _beginning(line: str) -> str:
+    words = line.split()
+    return " ".join(words if len(words) <= _WHOLE else [*words[:_BEGINNING], "..."])
 
 
 def _opening(question: str) -> str:
