@@ -117,7 +117,7 @@ def test_nothing_readable_raises_and_an_answer_that_was_cut_loses_only_its_last_
 
 def test_a_short_reply_may_be_made_of_the_question_and_a_long_message_may_not(house):
     line = "KEEP | home | Based in Porto"
-    app, _ = house(line, "STAYS", line)
+    app, _ = house(line, line)
     (yes,) = read(app, exchange("Yes, exactly!", "So you live in Porto?")).candidates
     assert (yes.said_by, yes.closes) == ("inferred", ())
     other = read(app, exchange("Which of the trains is the best one on Sunday morning?", "In Porto take the tram."))

@@ -55,6 +55,7 @@ def with_endings(proposal: Proposal, turn: Turn, user: User, ctx: Context) -> Pr
     pairs = [
         (n, note)
         for n, (candidate, said) in enumerate(zip(proposal.candidates, texts, strict=True))
+        if candidate.said_by != "inferred"  # a guess may not end what was said
         for note in _beside(candidate, said, turn, user, ctx)
     ]
     calls = [_call(note.output, proposal.candidates[n].text) for n, note in pairs]
