@@ -109,7 +109,9 @@ def test_what_can_hold_side_by_side_does(ana, before, after):
     assert len(ana.holding()) == 2
 
 
-@pytest.mark.parametrize("again", ["I live in Porto.", "As you know, I live in Porto", "Since I live in Porto, where can I swim?"])
+@pytest.mark.parametrize(
+    "again", ["I live in Porto.", "As you know, I live in Porto", "Since I live in Porto, any pool?"]
+)
 def test_what_is_said_again_adds_its_source(ana, again):
     ana.says("I live in Porto", again)
     (record,) = ana.kept()
@@ -127,6 +129,7 @@ def test_a_guess_never_closes_what_the_person_said(tmp_path):
     turn = Turn(({"role": "user", "content": "hm"},), "", START + 90 * DAY)
     guess = Candidate("Lives in Rome", said_by="inferred", topic="home", slot="home", value="rome")
     seen = view(app.store, "ana", turn.time)
-    learnt = reconcile.reconcile(Proposal((guess,)), "x", turn, seen, Context(ToyBackend(), lambda: turn.time, np.random.default_rng(0)))
+    ctx = Context(ToyBackend(), lambda: turn.time, np.random.default_rng(0))
+    learnt = reconcile.reconcile(Proposal((guess,)), "x", turn, seen, ctx)
     assert learnt.records == ()
     assert learnt.counts["memory.outranked"] == 1

@@ -126,6 +126,11 @@ def test_a_correction_a_change_and_what_is_given_are_told_apart():
     assert given.given
 
 
+def test_an_illness_told_of_her_alone_names_her():
+    kept = said("Ideas for Mia's party, she loves ducks. She came out in hives from cashew butter.")
+    assert any("Mia" in one and "cashew" in one for one in kept)
+
+
 def test_names_that_follow_belong_to_the_animal_or_the_child():
     assert said("got a puppy! a beagle. names Rufus") == ["Got a puppy, a beagle, names Rufus"]
 

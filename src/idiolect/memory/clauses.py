@@ -69,7 +69,8 @@ _TAIL = re.compile(
 _ASKS = re.compile(
     r"^(?:(?:and|but|so|ok|okay|well|oh|hey|hi|hello|now|then|also|btw|or|please|pls|plz|yo|just"
     r"|anyway|kindly|right)[\s,]+)*"
-    r"(?:wh(?:at|ats|at's|ich|ere|en|y|o|ose|o's|om|ere's)|how|hows|how's|can|could|would|will|should|shall|do|does|did"
+    r"(?:wh(?:at|ats|at's|ich|ere|en|y|o|ose|o's|om|ere's)|how|hows|how's|can|could|would|will"
+    r"|should|shall|do(?! not)|does|did"
     r"|is|are|am|was|were|has|may|might|any (?:idea|tip|advice|chance|good)\w*|ideas?|tips?"
     r"|which)\b(?! (?:i|we) (?:live|work)\b)",
     re.IGNORECASE,
@@ -92,7 +93,9 @@ _CAN_YOU = re.compile(
     r"^(?:(?:and|but|so|ok|please|also|hey)[\s,]+)*(?:can|could|would|will) (?:you|u|ya)\b", re.IGNORECASE
 )
 _STOP = re.compile(r"[.!][\s)\"'!.]*$")
-_REASON = re.compile(r"^(?:and )?(?:since|because|cause|coz|cuz|given that) (?:i|i'?m|i'?ve|we|my|our)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r"^(?:and )?(?:since|because|cause|coz|cuz|given that) (?:i|i'?m|i'?ve|we|my|our)\b", re.IGNORECASE
+)
 _HE_SHE = re.compile(
     r"^(?:and |but |so |because |though )*(?:he|he's|she|she's|they|they're|hes|shes)\b", re.IGNORECASE
 )
@@ -159,8 +162,10 @@ def _of_sentence(sentence: str, number: int) -> Iterator[Clause]:
     for at, piece in enumerate(pieces):
         last = at == len(pieces) - 1
         orders = bool(_ORDERS.search(piece) or _CAN_YOU.search(piece))
-        asks = orders or bool(_ASKS.search(piece)) or (
-            last and not _REASON.match(piece) and bool(_QUESTION_END.search(sentence))
+        asks = (
+            orders
+            or bool(_ASKS.search(piece))
+            or (last and not _REASON.match(piece) and bool(_QUESTION_END.search(sentence)))
         )
         lead = _LEAD.match(piece)
         body = piece[lead.end() :] if lead else piece

@@ -44,10 +44,9 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _WRITING = re.compile(
-    r"^\W*(?:(?:please|pls|can you|could you|kindly|hey|hi|ok|now|would you)[ ,]+)*(?:write"
-    r"|compose|draft|generate|make up"
-    r"|invent)\b[^.\n]{0,60}\b(?:story|poem|song|lyrics|monologue|scene|diary|novel|dialogue|sketch|rap|limerick|haiku)"
-    r"\b[^.\n]*\b(?:first person|where|who|narrat|begins?|starts?|about|:)",
+    r"^\W*(?:(?:please|pls|can you|could you|kindly|hey|hi|ok|now|would you|help me)[ "
+    r",]+)*(?:write|compose|make up|invent|give me)\b"
+    r"[^.\n]{0,40}\b(?:story|poem|song|lyrics|monologue|scene|diary|novel|dialogue|sketch|rap|limerick|haiku|sonnet)\b",
     re.IGNORECASE,
 )
 
@@ -64,7 +63,7 @@ def own(text: str) -> str:
 
 
 def writes_fiction(sentence: str) -> bool:
-    """Whether a sentence asks for a story, a poem or a song, the words of which are about nobody."""
+    """Whether a sentence asks for a story, a poem or a song: what stands after it is about nobody."""
     return bool(_WRITING.search(sentence))
 
 

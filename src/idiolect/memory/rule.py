@@ -106,8 +106,8 @@ class Rule:
     """A pattern and its reading; what stands in «» must begin with a capital.
 
     ``slot`` and ``value`` may name groups of the pattern in braces. ``ends``: what it speaks of is over.
-    ``news``: it is told as a change. ``own``: the pattern alone does not show whom it is about, so the clause must. ``asked``: it also
-    counts inside a question, which presupposes it.
+    ``news``: it is told as a change. ``own``: the pattern alone does not show whom it is about, so the clause must.
+    ``asked``: it also counts inside a question, which presupposes it.
     """
 
     topic: str

@@ -48,7 +48,7 @@ EVENTS = (
     ),
     Rule(
         "plan",
-        r"^(?:<W> )?(?P<x>flight|trip|holiday|moving|wedding|flying|conference|surgery|operation|interview"
+        r"^(?:<W> ){0,2}?(?P<x><EVENT>|moving|wedding|flying|conference|surgery|operation|interview"
         r"|off)(?:s)? (?:to|for|in|is|on|from)\b.*\b<WHEN>|<S>(?:booked|signed up|got|have|have got|registered"
         r"|scheduled|arranged|bought tickets)(?: for)? (?:a |an |my |our |the |for |tickets |us )*(?P<y>(?:<W> "
         r"){0,4}<EVENT>)\b.*",

@@ -178,7 +178,8 @@ LIFE = (
     Rule(
         "family",
         r"\b(?:my|our|me) (?:<W> ){0,3}?(?P<k><KIN>)(?: name(?:'s| is|s)|s name's)? ?,? ?(?:is |'s |called |named "
-        r")?«(?P<y><W>)»|\b(?:my|our) (?:little |big |sweet |dear |darling |young |wee )?(?!<NATION>\b|<THING>\b)«(?P<z><W>)»(?= (?:is|was|turned|turns|has|had|just|started"
+        r")?«(?P<y><W>)»|\b(?:my|our) (?:little |big |sweet |dear |darling |young |wee )?(?!<NATION>\b"
+        r"|<THING>\b)«(?P<z><W>)»(?= (?:is|was|turned|turns|has|had|just|started"
         r"|starts|loves|hates|wants|now|came|got))",
         asked=True,
     ),

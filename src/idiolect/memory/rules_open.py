@@ -7,6 +7,16 @@ from idiolect.memory.rule import Rule
 OPEN = (
     Rule(
         "health",
+        r"\b(?:doc(?:tor)?s?|gp|physio|surgeon|specialist|consultant|\w+ologist|psychiatrist|optician"
+        r"|dentist|hospital|clinic)<A> "
+        r"(?:says?|said|thinks?|found|confirmed|reckons)(?: that)? (?:it's|it is|i have|i've got|i've"
+        r"|i've developed) (?P<x><W>)",
+        slot="health:{x}",
+        value="+",
+        news=True,
+    ),
+    Rule(
+        "health",
         r"\bmy (?:left |right |lower |upper |both |old |own )?(?P<x><BODY>|iron|ferritin|blood sugar|sugar"
         r"|vitamin d|b12|thyroid|cholesterol|bp|bones|joints|skin|gut|balance|memory|blood|sinuses|jaw|teeth)(?:'s"
         r"|s)?(?: is| are| has| have| gets?| levels?)* (?:too |very |so |really |quite |always |a bit )*(?:low"

@@ -73,7 +73,7 @@ SAFETY = (
     ),
     Rule(
         "addiction",
-        r"(?:^|\b<I>)<A> (?:smoke|vape)<A>(?: (?:about|around|like|roughly))? (?:a pack|\d+|half a pack|two packs"
+        r"<S>(?:smoke|vape)<A>(?: (?:about|around|like|roughly))? (?:a pack|\d+|half a pack|two packs"
         r"|<N>|cigarettes|a lot|every|daily|socially|weed|rollies)\b",
         slot="habit:smoking",
         value="+",
@@ -291,7 +291,8 @@ SAFETY = (
     ),
     Rule(
         "health",
-        r"\bi (?:can't|can not) (?:see|hear|walk|bend|lift|climb|stand (?:for|up|long)|kneel|crouch|sit|drive|run)\b(?! (?:the"
+        r"\bi (?:can't|can not) (?:see|hear|walk|bend|lift|climb|stand (?:for|up|long)|kneel|crouch"
+        r"|sit|drive|run)\b(?! (?:the"
         r"|this|that|it|why|how|any|you)\b)",
         value="+",
     ),

@@ -12,7 +12,8 @@ WORK = (
         r"redundant)|been laid off|been fired|lost my job|laid off|made redundant|handed in (?:my|me) (?:notice"
         r"|resignation)|handed my notice|gave (?:my |in my )?notice|was laid off|was fired|was made redundant"
         r"|stepped down|sold (?:my|the) (?:business|company|shop|firm))\b(?! (?:it|him|her|them|school|on|out|some"
-        r"|you|this|off|behind|at \d|me)\b)(?! (?:<DO>|<FOOD>|<DRUG>|<PET>)\b)(?: (?:my |the |as |from |in )*(?P<x><REST>))?",
+        r"|you|this|off|behind|at \d|me)\b)(?! (?:<DO>|<FOOD>|<DRUG>|<PET>)\b)(?: (?:my |the |as "
+        r"|from |in )*(?P<x><REST>))?",
         slot="job",
         value="left {x}",
         news=True,

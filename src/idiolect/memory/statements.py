@@ -94,6 +94,9 @@ _CONTINUES = re.compile(
 )
 _ADVICE = re.compile(r"^(?:no|must(?: not|n't)?|not allowed|can't|both|mustn't|never) [\w ]+$", re.IGNORECASE)
 _FIRST_SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)|$|(?=\n))")
+_SOMEBODY = re.compile(r"\b(?:he|she|him|her|his|they|them)\b", re.IGNORECASE)
+_MINE = re.compile(r"\b(?:i|i'm|my|me|our|we)\b", re.IGNORECASE)
+_CALLED = re.compile(r"(?<=[a-z,] )(?!I\b)([Mm]y \w+|[A-ZÀ-Þ][a-zà-þ]+)(?:'s)?(?=[ ,.!])")
 _BREED = re.compile(r"^(?:a |an )?[\w-]+(?: [\w-]+)?$")
 
 
@@ -149,15 +152,17 @@ def _said(parts: Sequence[Clause]) -> list[Candidate]:
     out, before = list[Candidate](), None
     corrected = False
     for n, clause in enumerate(parts):
+        if clause.orders and writes_fiction(clause.whole):
+            break
         corrected = (corrected and parts[n - 1].sentence >= clause.sentence - 1) or _puts_right(clause)
         if before is not None and out and clause.sentence <= before.sentence + 1 and _continues(clause, out[-1]):
             out[-1] = replace(out[-1], text=f"{_open(out[-1].text)}, {clause.text}")
             before = clause
             continue
         about = _read(clause)
-        if about is None or (writes_fiction(clause.whole) and clause.asks):
+        if about is None:
             continue
-        candidate = _candidate(clause.text, about)
+        candidate = _candidate(_whose(clause, about, parts[:n]), about)
         if corrected:
             candidate = replace(candidate, said_by="corrected")
         if _KNOWN.search(clause.whole) or _GIVEN.search(clause.lead) or _GIVEN.search(clause.plain) or clause.asks:
@@ -168,6 +173,14 @@ def _said(parts: Sequence[Clause]) -> list[Candidate]:
             out.append(candidate)
         before = clause
     return out
+
+
+def _whose(clause: Clause, about: attributes.Attributes, before: Sequence[Clause]) -> str:
+    """Return a clause, with a name before it where it tells the illness of a "she" alone."""
+    if about.topic not in ("health", "allergy") or not _SOMEBODY.search(clause.plain) or _MINE.search(clause.plain):
+        return clause.text
+    named = [name[1] for one in before for name in _CALLED.finditer(one.whole)]
+    return f"{named[-1]}: {clause.text}" if named else clause.text
 
 
 def _belong_together(first: Candidate, second: Candidate, before: Clause, clause: Clause) -> bool:
