@@ -73,8 +73,8 @@ def test_what_is_not_about_the_person_or_passes_leaves_nothing(text):
 @pytest.mark.parametrize(
     ("question", "answer", "kept"),
     [
-        ("Nice. Do you have kids?", "Two, 5 and 8.", "I have kids: Two, 5 and 8"),
-        ("So you live in Porto?", "yes exactly", "I live in Porto"),
+        ("Nice. Do you have pets?", "Three, all hens.", "I have pets: Three, all hens"),
+        ("So you live in Tampere?", "yes, correct", "I live in Tampere"),
         ("Where do you live?", "Turku", "I live in Turku"),
         ("What do you do for a living?", "mostly welding", "I work as mostly welding"),
         ("Do you eat meat?", "no", "I do not eat meat"),
@@ -127,8 +127,8 @@ def test_a_correction_a_change_and_what_is_given_are_told_apart():
 
 
 def test_an_illness_told_of_her_alone_names_her():
-    kept = said("Ideas for Mia's party, she loves ducks. She came out in hives from cashew butter.")
-    assert any("Mia" in one and "cashew" in one for one in kept)
+    kept = said("A cake for Ines next week. She came out in hives from sesame oil.")
+    assert any("Ines" in one and "sesame" in one for one in kept)
 
 
 def test_names_that_follow_belong_to_the_animal_or_the_child():

@@ -24,7 +24,7 @@ _SECRETS = (
     ),
     re.compile(
         r"\b(?:password|passcode|passphrase|token|secret|login|api[ _-]?key)\b[^\n]{0,40}?\s"
-        r"(?=\S{0,40}\d)(?=\S{0,40}[A-Za-z])(?=\S{0,40}[^\w\s.,:;?])\S{8,}",
+        r"(?=\S{0,40}\d)(?=\S{0,40}[A-Za-z])(?=\S{0,40}(?:[^a-zA-Z0-9\s.,:;?]|[?.,:;]\w))\S{8,}",
         re.IGNORECASE,
     ),
     re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[abp]|AKIA|AIza)[-_A-Za-z0-9]{12,}"),

@@ -40,7 +40,7 @@ _PART = re.compile(
     r"|you(?:'re| are|r)? (?:be |play )?(?:a |an |the |my )[\w' ]{2,30}(?:,| and|&|;| -)+ ?(?:and "
     r"|& )?i(?:'m| am|m| play| will be)"
     r"|(?:i|i'll|i will) (?:be|play) (?:a|an|the) [\w' ]+(?:,| and| &) ?you|u r the|you are now|dungeon master"
-    r"|text adventure|stay in character|as if you were|act as|my character|practi[sc]e flirting|mock interview)\b",
+    r"|text adventure|stay in character|as if you were|act as|my character|mock interview)\b",
     re.IGNORECASE,
 )
 _WRITING = re.compile(

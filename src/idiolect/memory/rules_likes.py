@@ -238,7 +238,7 @@ LIKES = (
         "hobby",
         r"\b(?:my|our) (?:main |new |old |favou?rite |other |only |biggest )?(?:hobby|hobbies|band|choir|team|club"
         r"|book club|allotment|garden|sport|instrument|passion|workout|routine)(?:'s| is| are| has| plays| meets| "
-        r"rehearses)\b (?P<x><REST>)|\bthat's all i play\b|\b(?:all|only) (?:i|thing i) (?:play|do|watch|read"
+        r"rehearses)\b (?P<x><REST>)|\b(?:all|only) (?:i|thing i) (?:play|do|watch|read"
         r"|listen to) (?:now|these days)?\b|\bin my (?:spare|free) time\b|\b(?:i|we) (?:support|follow|root for) "
         r"(?P<y>«<W>».*|the <W>)",
         own=True,

@@ -156,7 +156,7 @@ SAFETY = (
         "allergy",
         r"\b(?P<x><ALLERGEN>)(?: and <ALLERGEN>)?\b.*\b(?:can't|can not|make me (?:ill|sick|swell|itch|throw up)"
         r"|(?:makes?|sends?|gives?|puts?|kills?) (?:me|my \w+) \w+|give me (?:hives|rash|cramps)|hives|anaphyla\w+"
-        r"|not friends|could kill me|swell(?:s|ing)? up|close my throat)\b",
+        r"|could kill me|swell(?:s|ing)? up|close my throat)\b",
         slot="allergy:{x}",
         value="+",
         own=True,
