@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
     {"equality"}, {"records"}, {"types", "peers", "inside"}, {"errors"}, {"registry", "worker", "turns"},
     {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
-    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control"}, {"pipeline"},
+    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing"}, {"pipeline"},
     {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
 METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")

@@ -51,14 +51,14 @@ def test_influence_is_the_change_of_the_log_likelihood_when_a_thing_is_left_out(
 
 
 def test_the_trace_rebuilds_the_very_prompt_that_was_sent(app):
-    from idiolect.pipeline import _rebuild
+    from idiolect.tracing import rebuild
 
     app.store.add([say("ana", "I like tea.", 1e9, kind="profile")])
     app.fit("profile", ["ana"])
     app.store.add([say("ana", "I like rice too.", 1e9, kind="profile")])
     answer = app.ask("tea or rice?", "ana", methods=["profile", "memory", "retrieval"])
     trace = app.trace(answer.trace_id)
-    assert list(_rebuild(trace, leave_out=None)) == trace["messages"]
+    assert list(rebuild(trace, leave_out=None)) == trace["messages"]
     assert len({u["slot"] for u in trace["used"]}) == 3
 
 

@@ -10,7 +10,8 @@ import pytest
 from helpers import open_store, say
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import PeersPolicy, Settings
-from idiolect.pipeline import NOT_KEPT, Idiolect
+from idiolect.pipeline import Idiolect
+from idiolect.tracing import NOT_KEPT
 from idiolect.types import Block, Call, Item, Used
 
 QUESTION = Call(({"role": "user", "content": [{"type": "text", "text": "I like tea. And bob?"}, {"type": "image"}]},))

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -24,23 +24,22 @@ from idiolect.journal import Journal
 from idiolect.memory.feedback import Feedback
 from idiolect.memory.rating import rated
 from idiolect.opening import helper_of, open_store
-from idiolect.prompting.assembly import Named, personalize, write
+from idiolect.prompting.assembly import Named, personalize
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.finishing import Finished, Waiting, claim, keep_finished, put_back
 from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.sharing import permitted, sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
+from idiolect.tracing import rebuild, trace_of
 from idiolect.turns import plain_turn, read_turn, use_of
 from idiolect.types import (
     Artifact,
     Backend,
-    Block,
     Call,
     Completion,
     Context,
     Fits,
-    Item,
     Learnt,
     Message,
     Method,
@@ -55,8 +54,6 @@ from idiolect.worker import Worker
 
 log = logging.getLogger("idiolect")
 
-NOT_KEPT = "[another person's record, not kept in the trace]"
-PASSED = "[a guess about this person, made for one answer and not kept]"
 CLOSE_SECONDS = 60.0
 """So long the turns that wait are still learnt from when the house is closed; the others keep till the next time."""
 
@@ -194,47 +191,10 @@ class Idiolect:
         chosen = self.methods(methods)
         ctx = self.context(tokens)
         planned, offered = personalize(call, view(self.store, user, now, self.clock()), chosen, ctx, self.backend_name)
-        trace = self._trace(call, planned, offered, user, chosen, ctx.tokens)
+        trace = trace_of(self.store, call, planned, offered, chosen)
+        trace |= {"user": user, "time": self.clock(), "backend": self.backend_name, "budget": ctx.tokens}
         trace["plan_ms"] = round((time.perf_counter() - start) * 1e3, 3)
         return Plan(planned, secrets.token_hex(16), trace, user, chosen, self.store.number(user))
-
-    def _used_json(self, used: Used) -> dict[str, Any]:
-        """Return the fields as a mapping; ``dataclasses.asdict`` copies deeply and takes ten times as long.
-
-        Of another person's record the text is not kept, and its owner only as a pseudonym that dies with their key;
-        nor is the text of what is ephemeral.
-        """
-        shown = {
-            "what": used.what, "id": used.id, "method": used.method, "slot": used.slot, "score": used.score,
-            "parts": dict(used.parts), "text": used.text, "header": used.header,
-        }  # fmt: skip
-        if used.owner:
-            key = self.store.key(used.owner)
-            shown |= {"text": NOT_KEPT, "owner": "" if key is None else key.mac("peer").hex()[:12]}
-        elif used.ephemeral:
-            shown["text"] = PASSED
-        return shown
-
-    def _trace(
-        self, base: Call, planned: Call, offered: Sequence[Block], user: str, chosen: Sequence[Named], budget: int
-    ) -> dict[str, Any]:
-        entered = {(u.id, u.slot) for u in planned.used}
-        trace = {
-            "user": user,
-            "time": self.clock(),
-            "methods": [{"name": name, **registry.settings_of(method)} for name, method in chosen],
-            "backend": self.backend_name,
-            "embedder": "" if self.store.embedder is None else self.store.embedder.fingerprint,
-            "budget": budget,
-            "used": [self._used_json(u) for u in (*planned.used, *_of_drafts(planned))],
-            "left_out": sum((i.used.id, i.used.slot) not in entered for b in offered for i in b.items),
-            "base": list(base.messages),
-            "messages": list(planned.messages),
-            "slots": [{"slot": b.slot, "title": b.title, "stable": b.stable} for b in offered],
-        }
-        if any(used.owner or used.ephemeral for used in planned.used):  # the prompt, without what is not kept
-            trace["messages"] = list(_rebuild(trace, leave_out=None))
-        return trace
 
     # -- answering ---------------------------------------------------------------------------------------------
 
@@ -315,17 +275,29 @@ class Idiolect:
     def _learn(self, one: Waiting) -> bool:
         try:
             turn, specs = read_turn(one.turn)
-            self.observe(turn, one.user_id, self.methods(specs), one.job.id)
+            methods = self.methods(specs)
+            self._take_in(turn, one.user_id, methods, one.job.id)
         except Exception as error:  # noqa: BLE001 - one failed turn must not hold up the others; it is counted and kept
             name = type(error).__name__
             self.counters[f"learning.{name}"] += 1
             due = put_back(self.store, one.job, self.clock())
             log.error("learning from a turn failed with %s; %s", name, "given up" if math.isinf(due) else "tried again")
             return False
+        try:
+            self._bring_up_to_date(one.user_id, methods)
+        except Exception as error:  # noqa: BLE001 - the turn itself is kept; what is stale is tried with the next one
+            self.counters[f"refit.{type(error).__name__}"] += 1
+            log.error("what was learnt could not be brought up to date: %s", type(error).__name__)
         return True
 
-    def observe(self, turn: Turn, user: str, methods: Sequence[Named], job: int = 0) -> Learnt:
-        """Let the methods learn from a turn now; return all that was kept, nothing where ``job`` was done before."""
+    def observe(self, turn: Turn, user: str, methods: Sequence[Named]) -> Learnt:
+        """Let the methods learn from a turn now; return all that was kept."""
+        kept = self._take_in(turn, user, methods)
+        self._bring_up_to_date(user, methods)
+        return kept
+
+    def _take_in(self, turn: Turn, user: str, methods: Sequence[Named], job: int = 0) -> Learnt:
+        """Keep what the methods make of a turn, in one commit; nothing where ``job`` was done before."""
         seen, ctx = view(self.store, user, asked=self.clock()), self.context()
         turn = replace(turn, time=self._no_earlier(user, turn.time))
         observing = [method for _, method in methods if isinstance(method, Observes)]
@@ -335,12 +307,12 @@ class Idiolect:
             return Learnt()
         self.counters.update({f"malformed.{name}": n for name, n in learnt.failures.items()})
         self.counters.update(learnt.counts)
-        if learnt.forget:
-            self.store.delete(user, learnt.forget)
+        return kept
+
+    def _bring_up_to_date(self, user: str, methods: Sequence[Named]) -> None:
         for name, method in methods:
             self._refresh(name, method, user)
             self._prove_if_due(name, method, user)
-        return kept
 
     def feedback(self, trace_id: str, said: Feedback) -> Record:
         """Keep what a person says of an answer, and return its record; it is learnt from off the critical path.
@@ -484,7 +456,7 @@ class Idiolect:
             raise UnsupportedCall("explain", self.backend_name, "logprobs", able)
         trace = self.trace(trace_id)
         used = trace["used"]
-        prompts = [_rebuild(trace, leave_out=None), *(_rebuild(trace, i) for i in range(len(used)))]
+        prompts = [rebuild(trace, leave_out=None), *(rebuild(trace, i) for i in range(len(used)))]
         scores = self.backend.logprobs([Call(p) for p in prompts], [trace["answer"]] * len(prompts))
         effects = [Influence(u, scores[0] - score) for u, score in zip(used, scores[1:], strict=True)]
         return sorted(effects, key=lambda influence: -influence.effect)
@@ -495,25 +467,3 @@ class Idiolect:
         """Remove a person with everything derived from them, and return the receipt."""
         self.drain()
         return erase(self.store, user, self.clock())
-
-
-def _of_drafts(call: Call) -> list[Used]:
-    """Return what shaped the alternatives among which a draft is chosen; what several share, once."""
-    found = [used for one in (call.choose.alternatives if call.choose else ()) for used in one.used]
-    return list({(used.id, used.slot): used for used in found}.values())
-
-
-def _rebuild(trace: Mapping[str, Any], leave_out: int | None) -> tuple[Message, ...]:
-    """Write a trace's prompt again without one of the things it used."""
-    kept = [u for i, u in enumerate(trace["used"]) if i != leave_out]
-    blocks = []
-    for slot in trace["slots"]:
-        items = [
-            Item(u["text"], Used(u["what"], u["id"], u["method"], u["slot"]), header=u["header"])
-            for u in kept
-            if u["slot"] == slot["slot"]
-        ]
-        if items:
-            blocks.append(Block(slot["slot"], slot["title"], tuple(items), stable=slot["stable"]))
-    blocks.sort(key=lambda block: not block.stable)
-    return write(trace["base"], blocks) if blocks else tuple(trace["base"])

@@ -375,7 +375,6 @@ class Learnt:
 
     records: tuple[Record, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    forget: tuple[str, ...] = ()  # ids of records that the user asked to forget
     failures: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, State] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -386,7 +385,7 @@ class Learnt:
         for rid, news in more.states.items():
             states[rid] = states[rid].merged(news) if rid in states else news
         return Learnt(
-            (*self.records, *more.records), (*self.artifacts, *more.artifacts), (*self.forget, *more.forget),
+            (*self.records, *more.records), (*self.artifacts, *more.artifacts),
             Counter(self.failures) + Counter(more.failures), states, Counter(self.counts) + Counter(more.counts),
         )  # fmt: skip
 

@@ -9,8 +9,9 @@ import pytest
 from helpers import HashEmbedder, open_store, say
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import PeersPolicy, Settings
-from idiolect.pipeline import NOT_KEPT, Idiolect
+from idiolect.pipeline import Idiolect
 from idiolect.store.sharing import share
+from idiolect.tracing import NOT_KEPT
 from idiolect.types import Call
 
 QUESTION = Call(({"role": "user", "content": "write about animals"},))

@@ -7,7 +7,8 @@ import orjson
 from helpers import open_store, say
 from idiolect.backends.toy import ScriptedBackend
 from idiolect.config import Settings
-from idiolect.pipeline import PASSED, Idiolect
+from idiolect.pipeline import Idiolect
+from idiolect.tracing import PASSED
 from idiolect.types import text_of
 
 STATUS = "Probably anxious and worn out, perhaps lonely; not sure."

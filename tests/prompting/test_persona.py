@@ -9,9 +9,10 @@ import pytest
 from helpers import HashEmbedder, open_store, say
 from idiolect.backends.toy import ScriptedBackend
 from idiolect.config import PeersPolicy, Settings
-from idiolect.pipeline import NOT_KEPT, Idiolect
+from idiolect.pipeline import Idiolect
 from idiolect.prompting.shared.entries import PLAIN, SENSITIVE, Entry, Persona, counted, parse
 from idiolect.store.sharing import share
+from idiolect.tracing import NOT_KEPT
 from idiolect.types import Call
 
 TASTES = {"ana": "tea cake lakes", "bob": "tea cake lakes", "cleo": "tea engines", "dora": "engines oil noise"}
