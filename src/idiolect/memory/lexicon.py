@@ -141,7 +141,8 @@ FOODS = f"""{ALLERGENS}|{
     )
 }"""
 PETS = _any(
-    "pet pets dog dogs puppy puppies pup pups cat cats kitten kittens tomcat tabby rabbit rabbits bunny hamster hamsters"
+    "pet pets dog dogs puppy puppies pup pups cat cats kitten kittens tomcat tabby rabbit rabbits bunny"
+    " hamster hamsters"
     " guinea_pig guinea_pigs rat rats mouse_called ferret ferrets parrot parrots budgie budgies canary cockatiel"
     " tortoise turtle snake gecko lizard bearded_dragon goldfish axolotl horse horses pony donkey donkeys goat goats"
     " hens chickens ducks bees hive hives sheep ewes cow cows cattle alpacas llama beagle labrador lab_puppy poodle"
