@@ -95,6 +95,8 @@ def _beside(candidate: Candidate, said: Statement, turn: Turn, user: User, ctx: 
 
 
 def _one_matter(candidate: Candidate, said: Statement, record: Record, one: Statement) -> bool:
+    shares = bool(said.content & one.content)
+    if record.meta.get("always"):  # what concerns safety is not ended by something else of the same topic
+        return shares
     topic = str(record.meta.get("topic", "other"))
-    same_topic = topic == candidate.topic != "other"
-    return same_topic or (bool(said.content & one.content) and sameness.cosine(said, one) >= NEAR)
+    return topic == candidate.topic != "other" or (shares and sameness.cosine(said, one) >= NEAR)
