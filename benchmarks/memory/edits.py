@@ -5,9 +5,9 @@
 DIR holds ``panza/*.jsonl`` (subjects of e-mails) and ``lamp/lamp4_authors.jsonl`` (openings of news articles). A round
 is one request: the prompt is planned with the way that is measured, the model drafts, the person's program rewrites the
 draft, the feedback is kept, the method learns. After ``--rounds`` rounds the person takes on another taste, for
-``--after`` rounds more. A draft that repeats what an earlier answer said is of no use whatever its form: the person writes the
-unpersonalised draft anew in its place. The rewriting is a fixed function of the draft: nothing is drawn, and the model answers at
-temperature 0, so there is no seed; a second run gives the same.
+``--after`` rounds more. A draft that repeats what an earlier answer said is of no use whatever its form: the person
+writes the unpersonalised draft anew in its place. The rewriting is a fixed function of the draft: nothing is drawn, and
+the model answers at temperature 0, so there is no seed; a second run gives the same.
 
 Ways: ``none``; the method with rules, with and without its example, and with phrases a model writes; ``oracle``: the
 true taste as phrases in the same place of the prompt. Cost of a round: Levenshtein distance in words and marks from the
