@@ -205,7 +205,12 @@ def test_a_long_text_is_cut_after_a_sentence(tmp_path):
     assert capped(["a b", ""], 5) == ""
 
 
-@pytest.mark.parametrize(("critic", "calls"), [(Critic("   \n--"), 2), (Critic(GOOD, said=" ?! "), 1)])
+ECHO = "Mend this and keep what is right. At most 80 words in short plain sentences."
+
+
+@pytest.mark.parametrize(
+    ("critic", "calls"), [(Critic("   \n--"), 2), (Critic(ECHO), 2), (Critic(GOOD, said=" ?! "), 1)]
+)
 def test_an_empty_answer_is_counted_and_ends_the_search(tmp_path, critic, calls):
     app = build(tmp_path, critic, EDITS)
     app.fit({**SMALL, "rounds": 3}, ["ana"])
