@@ -43,10 +43,10 @@ class Critic:
 
     def __call__(self, call):
         prompt = body(call)
-        if "What in the instruction made" in prompt:
+        if "Compare each answer with" in prompt:
             self.prompts.append(prompt)
             return self.said
-        if "Write the instruction anew" in prompt:
+        if "What should the instruction say" in prompt:
             self.prompts.append(prompt)
             return self.texts.pop(0)
         return "A long answer."
@@ -205,7 +205,7 @@ def test_a_long_text_is_cut_after_a_sentence(tmp_path):
     assert capped(["a b", ""], 5) == ""
 
 
-ECHO = "Mend this and keep what is right. At most 80 words in short plain sentences."
+ECHO = "Keep what is right in it. At most 80 words, one short plain rule a line."
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ def test_without_log_probabilities_words_of_answers_are_compared(tmp_path, kind)
     critic = Critic(GOOD, GOOD)
 
     def answers(call):
-        return f"short{body(call).rsplit(' ', 1)[-1][:-1]}." if GOOD in body(call) and "Write the" not in body(
-            call) and "What in the" not in body(call) else critic(call)  # fmt: skip
+        return f"short{body(call).rsplit(' ', 1)[-1][:-1]}." if GOOD in body(call) and "What should the" not in body(
+            call) and "Compare each" not in body(call) else critic(call)  # fmt: skip
 
     app = build(tmp_path, critic, EDITS)
     app.backend = kind(answers, supports=frozenset() if kind is ScriptedBackend else None)
