@@ -17,6 +17,8 @@ from idiolect.memory.sameness import Statement
 from idiolect.text.terms import terms
 from idiolect.types import Record
 
+ENDS, SAME = 0.4, 0.6
+"""Bounds on what the trained heads say, chosen on the development half of the labelled exchanges."""
 _MOVING = re.compile(r"\b(?:mov\w+|relocat\w+|emigrat\w+|look\w* for a|flat|house)\b", re.IGNORECASE)
 _MEATLESS = frozenset({"vegetarian", "veggie", "vegan", "plant-based"})
 _ANIMAL = re.compile(
@@ -29,11 +31,16 @@ _LASTING_SLOTS = frozenset({"home", "diet", "partner", "marital", "shift", "name
 
 @dataclass(frozen=True)
 class Earlier:
-    """A memory that holds, and what is compared of it; ``fresh`` where it is of the same exchange."""
+    """A memory that holds, and what is compared of it; ``fresh`` where it is of the same exchange.
+
+    ``ends`` and ``same`` are how likely, by :mod:`.trained`, the new statement ends it or says no more.
+    """
 
     record: Record
     said: Statement
     fresh: bool = False
+    ends: float = 0.0
+    same: float = 0.0
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -56,7 +63,7 @@ def says_the_same(candidate: Candidate, said: Statement, one: Earlier) -> bool:
         return False
     if same_slot(candidate.slot, one.has("slot")) and candidate.value and one.has("value"):
         return _same_value(candidate.value, one)
-    return sameness.same(said, one.said)
+    return sameness.same(said, one.said) or (not one.fresh and one.same >= SAME and one.ends < one.same)
 
 
 def known(candidate: Candidate, said: Statement, earlier: Sequence[Earlier]) -> Earlier | None:
@@ -95,6 +102,8 @@ def contradicts(candidate: Candidate, said: Statement, one: Earlier) -> bool:
         return False
     if same_slot(candidate.slot, one.has("slot")):
         return _other_value(candidate, said, one)
+    if one.ends >= ENDS and one.ends > one.same:
+        return not one.meta.get("ends")
     if candidate.ends or candidate.value == "-":
         if one.meta.get("ends"):
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,6 +9,7 @@ from idiolect.memory import gate, model_writer, statements
 from idiolect.memory.candidate import Proposal
 from idiolect.memory.reconcile import reconcile
 from idiolect.memory.tiers import strength
+from idiolect.memory.unforeseen import with_unforeseen
 from idiolect.registry import method
 from idiolect.text.rendering import date_header, render
 from idiolect.text.terms import terms
@@ -98,7 +98,8 @@ class Memory:
     def _proposal(self, turn: Turn, user: User, ctx: Context) -> Proposal:
         if self.write == "model":
             return model_writer.propose(turn, user, ctx)
-        return Proposal(tuple(statements.candidates(turn)), Counter())
+        found = statements.candidates(turn)
+        return Proposal(tuple(with_unforeseen(found, turn, ctx.embedder)))
 
 
 def _belongs(hit: Hit, asked: frozenset[int], least: float, best: float) -> bool:

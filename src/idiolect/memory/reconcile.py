@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from idiolect.memory import contradiction, sameness
+import numpy as np
+
+from idiolect.memory import contradiction, sameness, trained
 from idiolect.memory.candidate import Candidate, Proposal
 from idiolect.memory.contradiction import Earlier
 from idiolect.memory.sameness import Statement
@@ -37,9 +39,10 @@ class _Result:
 def reconcile(proposal: Proposal, exchange: str, turn: Turn, user: User, ctx: Context) -> Learnt:
     """Return the records to keep and what happens to earlier ones; ``exchange`` is the id of the source, if any."""
     result = _Result()
+    heads = trained.heads(ctx.embedder)
     texts = sameness.read([candidate.text for candidate in proposal.candidates], ctx.embedder)
     for candidate, said in zip(proposal.candidates, texts, strict=True):
-        earlier = _earlier(candidate, user, result, ctx)
+        earlier = _judged(said, _earlier(candidate, user, result, ctx), heads)
         _settle(candidate, said, earlier, exchange, turn, user.id, result)
     result.counts.update({f"memory.dropped.{name}": n for name, n in proposal.dropped.items()})
     return Learnt(tuple(result.records), failures=proposal.failures, states=result.states, counts=result.counts)
@@ -68,6 +71,17 @@ def _settle(
     result.records.append(record)
     result.counts["memory.closed"] += len(closed)
     result.counts["memory.kept"] += 1
+
+
+def _judged(said: Statement, earlier: Sequence[Earlier], heads: trained.Heads | None) -> list[Earlier]:
+    """Return the earlier memories with what the trained heads say; by their word at most one, the likeliest, ends."""
+    if heads is None or not earlier:
+        return list(earlier)
+    ends, same = heads.relation(said, [one.said for one in earlier])
+    best = int(np.argmax(ends))
+    return [
+        replace(one, ends=float(ends[n]) if n == best else 0.0, same=float(same[n])) for n, one in enumerate(earlier)
+    ]
 
 
 def _record(candidate: Candidate, exchange: str, turn: Turn, user_id: str, closed: Sequence[Record]) -> Record:

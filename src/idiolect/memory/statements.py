@@ -114,6 +114,31 @@ def candidates(turn: Turn) -> list[Candidate]:
     return found(text_of(turn.messages[at]), text_of(before), turn.time)
 
 
+def unread(turn: Turn, known: Sequence[Candidate]) -> list[str]:
+    """Return the plain statements of the user's latest message in which no rule reads anything, and that are not known.
+
+    Whether one is worth keeping is for :mod:`idiolect.memory.trained` to say.
+    """
+    taken = [key(one.text) for one in known]
+    out = dict[str, str]()
+    for clause in clauses(own(turn.said[:MOST_CHARS])):
+        if clause.orders and writes_fiction(clause.whole):
+            break
+        text = key(clause.text)
+        if _plainly_said(clause) and not any(text in one or one in text for one in taken):
+            out.setdefault(text, clause.text)
+    return list(out.values())
+
+
+def _plainly_said(clause: Clause) -> bool:
+    text = clause.plain
+    left_out = clause.asks or clause.orders or LEFT_OUT in text or not 8 <= len(text) <= MAX_CHARS
+    return not (
+        left_out or _CHAT.search(text) or _SUPPOSED.search(text) or _within_if(clause) or _KNOWN.search(clause.whole)
+        or attributes.others_fact(text)
+    )  # fmt: skip
+
+
 def found(text: str, question: str, moment: float) -> list[Candidate]:
     """Return what a message says of its writer; ``question`` is the assistant's message before it."""
     mine = own(text[:MOST_CHARS])
@@ -125,7 +150,7 @@ def found(text: str, question: str, moment: float) -> list[Candidate]:
         if len(candidate.text) <= MAX_CHARS:
             out.setdefault(key(candidate.text), candidate)
     kept = [one for k, one in out.items() if not any(k != other and k in other for other in out)]
-    return [_placed(one, moment) for one in kept]
+    return [placed(one, moment) for one in kept]
 
 
 def _told(text: str) -> list[Candidate]:
@@ -261,7 +286,7 @@ def _open(text: str) -> str:
     return text.rstrip(" .!,;")
 
 
-def _placed(candidate: Candidate, moment: float) -> Candidate:
+def placed(candidate: Candidate, moment: float) -> Candidate:
     """Return the candidate with its relative dates resolved, and from and until when it holds."""
     ahead = candidate.topic in ("plan", "schedule") or candidate.slot.startswith("when:")
     text = dating.complete(candidate.text, moment, ahead=ahead)
