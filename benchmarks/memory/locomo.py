@@ -56,17 +56,18 @@ class Asked(Question):
     speakers: str
 
 
-def remember(app: Idiolect, people: Sequence[str], write_with: str) -> dict[str, set[str]]:
-    """Tell every turn to the memory; return for each memory the turns that it was written from."""
+def remember(app: Idiolect, turns: Mapping[str, Mapping[str, Record]], write_with: str) -> dict[str, set[str]]:
+    """Tell every turn to the memory, then keep it raw; return for each memory the turns that it was written from."""
     methods = app.methods([{"name": "memory", "keep_turns": False, "write": write_with}])
     of: dict[str, set[str]] = {}
-    for user in people:
+    for user, records in turns.items():
         before: Record | None = None
-        for record in track(sorted(app.store.all_records(user), key=lambda r: r.id), f"{user}: memories"):
+        for record in track(sorted(records.values(), key=lambda r: r.id), f"{user}: memories"):
             learnt = app.observe(_turn(record, before), user, methods)
             for rid in [*(one.id for one in learnt.records), *(r for r, s in learnt.states.items() if s.sources)]:
                 of.setdefault(rid, set()).add(record.id)
             before = record
+        app.store.add(records.values())
         app.fit("sessions", [user])
     return of
 
@@ -223,11 +224,10 @@ def main() -> None:
     args = parser.parse_args()
     files = sorted((args.data / "locomo").glob("*.json"))
     with tempfile.TemporaryDirectory() as folder, opened(folder, args) as app:
-        turns = read_side.turns(app, files)
-        asked = list(questions(files, turns))
+        turns = read_side.turns(files)
         people = sorted(turns)[: args.dialogues]
-        asked = [q for q in asked if q.user in people]
-        of = remember(app, people, args.write)
+        asked = [q for q in questions(files, turns) if q.user in people]
+        of = remember(app, {user: turns[user] for user in people}, args.write)
         counter, model = Counter(), app.backend
         app.backend = counter
         out: dict[str, Any] = {"task": "locomo-memory-1", "questions": len(asked), "memories": len(of)}

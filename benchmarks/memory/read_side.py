@@ -74,14 +74,13 @@ class Row:
     ms: float
 
 
-def turns(app: Idiolect, files: Sequence[Path]) -> dict[str, dict[str, Record]]:
-    """Import the dialogues; return the record of each turn, by person and the turn's own id."""
+def turns(files: Sequence[Path]) -> dict[str, dict[str, Record]]:
+    """Read the dialogues; return the record of each turn, by person and the turn's own id."""
     of: dict[str, dict[str, Record]] = {}
     for path in files:
-        records = [r for r in sources.read(path, format="locomo") if isinstance(r, Record)]
-        app.store.add(records)
-        for record in records:
-            of.setdefault(record.user_id, {})[str(record.meta["dia_id"])] = record
+        for record in sources.read(path, format="locomo"):
+            if isinstance(record, Record):
+                of.setdefault(record.user_id, {})[str(record.meta["dia_id"])] = record
     return of
 
 
@@ -215,7 +214,9 @@ def main() -> None:
         sys.exit(f"no {args.data}/locomo/*.json; the data set is published at github.com/snap-research/locomo")
     arms = ARMS | (json.loads(args.arms.read_text("utf-8")) if args.arms else {})
     with tempfile.TemporaryDirectory() as folder, open_app(folder, args.embedder) as app:
-        of = turns(app, files)
+        of = turns(files)
+        for records in of.values():
+            app.store.add(records.values())
         asked = [question for path in files for question in questions(path, of)]
         if args.half == "choose":
             asked = [question for question in asked if question.user in users_of(asked)[::2]]
