@@ -31,6 +31,12 @@ def test_secrets_are_taken_out_and_never_kept(text):
     assert passed(text).dropped["secret"] == 1
 
 
+def test_the_secret_itself_goes_not_the_mark_before_it():
+    clean, _ = gate.without_secrets("My password is: hunter2, and the PIN = 4417")
+    assert "hunter2" not in clean
+    assert "4417" not in clean
+
+
 @pytest.mark.parametrize("text", ["I forgot my password again", "My phone is 12 years old", "I bake 100 loaves a day"])
 def test_what_only_speaks_of_secrets_stays(text):
     assert gate.without_secrets(text) == (text, 0)

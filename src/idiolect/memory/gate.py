@@ -19,7 +19,7 @@ HIDDEN = "[left out]"
 _SECRETS = (
     re.compile(
         r"\b(?:pass(?:word|phrase|code)|pin(?: code)?|secret|api[ _-]?key|token|cvv|cvc)\b"
-        r"[^\n.]{0,30}?(?:is|:|=)\s*\S+",
+        r"[^\n.]{0,30}?(?:\bis\b|:|=)[\s:=]*[^\s:=]\S*",
         re.IGNORECASE,
     ),
     re.compile(
