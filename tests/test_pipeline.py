@@ -11,6 +11,7 @@ from idiolect.config import Settings
 from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
 from idiolect.pipeline import Idiolect
 from idiolect.store.finishing import Finished, keep_finished
+from idiolect.turns import dump
 from idiolect.types import Block, Call, Choose, Item, Turn, Used
 
 
@@ -42,7 +43,7 @@ def test_influence_is_the_change_of_the_log_likelihood_when_a_thing_is_left_out(
     trace_id = app.ask("what is my favourite rice", "ana").trace_id
     trace = app.trace(trace_id)
     trace["answer"] = "saffron"
-    keep_finished(app.store, [Finished("ana", 0, "ab" * 16, trace)], 0.0)
+    keep_finished(app.store, [Finished("ana", 0, "ab" * 16, dump(trace))], 0.0)
     effects = app.influence("ab" * 16)
     assert len(effects) == 3
     assert "saffron" in effects[0].used["text"]

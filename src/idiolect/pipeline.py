@@ -32,7 +32,7 @@ from idiolect.store.sharing import permitted, sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
 from idiolect.tracing import rebuild, trace_of
-from idiolect.turns import plain_turn, read_turn, use_of
+from idiolect.turns import dump, plain_turn, read_turn, use_of
 from idiolect.types import (
     Artifact,
     Backend,
@@ -218,7 +218,9 @@ class Idiolect:
         call = Call(tuple(messages), session=session, sampling=sampling or Sampling())
         plan = self.plan(call, user, methods=methods, now=now, tokens=tokens)
         completion = self.backend.generate([plan.call])[0]
-        self.finish(plan, call.messages, completion, session=session, remember=remember).result()
+        kept = self.finish(plan, call.messages, completion, session=session, remember=remember).exception()
+        if kept is not None:
+            log.error("an answer could not be written down: %s", type(kept).__name__)
         return Answer(completion.text, plan.trace_id, plan.call.used, completion)
 
     def finish(
@@ -246,23 +248,28 @@ class Idiolect:
         used = tuple(dict.fromkeys(u.id for u in plan.call.used if u.what == "record" and not u.owner))
         turn = Turn(tuple(messages), completion.text, self.clock(), session, plan.trace_id, used)
         wanted = self.settings.remember if remember is None else remember
-        plainly = plain_turn(turn, trace["methods"]) if wanted else None
-        entry = Finished(plan.user, plan.number, plan.trace_id, trace, plainly)
-        if plainly is not None:
+        done: Future[None] = Future()
+        try:
+            plainly = dump(plain_turn(turn, trace["methods"])) if wanted else b""
+            entry = Finished(plan.user, plan.number, plan.trace_id, dump(trace), plainly)
+        except TypeError as error:  # a lone surrogate, a number of 70 bits
+            self.counters["unwritable"] += 1
+            done.set_exception(error)
+            return done
+        if plainly:
             return self.journal.put(entry)
         self.journal.put_later(entry)
-        done: Future[None] = Future()
         done.set_result(None)
         return done
 
     def remember(self, turn: Turn, user: str, methods: Sequence[Named]) -> Future[None]:
         """Write down a turn of a user for whom nothing was planned, to be learnt from."""
         specs = [{"name": name, **registry.settings_of(method)} for name, method in methods]
-        return self.journal.put(Finished(user, turn=plain_turn(turn, specs)))
+        return self.journal.put(Finished(user, turn=dump(plain_turn(turn, specs))))
 
     def _write_down(self, finished: Sequence[Finished]) -> None:
         keep_finished(self.store, finished, self.clock())
-        if any(one.turn is not None for one in finished):
+        if any(one.turn for one in finished):
             self.worker.submit(self.learn_waiting)
 
     # -- learning ----------------------------------------------------------------------------------------------

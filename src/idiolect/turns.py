@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from idiolect.types import Learnt, State, Turn
 
 
@@ -19,6 +21,11 @@ def plain_turn(turn: Turn, methods: Sequence[Mapping[str, Any]]) -> dict[str, An
         "messages": list(turn.messages), "answer": turn.answer, "time": turn.time, "session": turn.session,
         "trace": turn.trace_id, "used": list(turn.used), "methods": list(methods),
     }  # fmt: skip
+
+
+def dump(plainly: Mapping[str, Any]) -> bytes:
+    """Return a JSON document; what a client put into a message that is no JSON value stands as its text."""
+    return orjson.dumps(plainly, default=str)
 
 
 def read_turn(plainly: Mapping[str, Any]) -> tuple[Turn, list[str | dict[str, Any]]]:

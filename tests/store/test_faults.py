@@ -31,6 +31,7 @@ from idiolect.store.export import export, is_export, restore
 from idiolect.store.finishing import Finished, keep_finished
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
+from idiolect.turns import dump
 
 SENTINEL = "xylophone-sentinel-9731"
 
@@ -47,7 +48,7 @@ def every_byte(folder: Path) -> bytes:
 
 def test_nothing_readable_lies_on_the_disk(tmp_path):
     store = filled(tmp_path)
-    keep_finished(store, [Finished("ana", 0, "ab" * 16, {"prompt": SENTINEL})], 0.0)
+    keep_finished(store, [Finished("ana", 0, "ab" * 16, dump({"prompt": SENTINEL}))], 0.0)
     raw = every_byte(tmp_path)
     assert SENTINEL.encode() not in raw
     assert b"ana" not in every_byte(tmp_path / "data")[4096:] or b'"ana"' not in raw
@@ -247,7 +248,7 @@ def full(folder: Path) -> Store:
     rid = next(store.all_records("ana")).id
     payloads = (b'{"claims":[]}', b"\x00\xff binary", b"[1, 2]")
     store.put_artifacts(Artifact.new("ana", "k", method="m", payload=p, record_ids=[rid], time=1.0) for p in payloads)
-    keep_finished(store, [Finished("ana", 0, "cd" * 16, {"id": "cd" * 16, "user": "ana", "answer": "x"})], 0.0)
+    keep_finished(store, [Finished("ana", 0, "cd" * 16, dump({"id": "cd" * 16, "user": "ana", "answer": "x"}))], 0.0)
     store.set_groups("ana", ["g"])
     return store
 

@@ -35,6 +35,7 @@ from idiolect.store.finishing import (
     retry,
     waiting,
 )
+from idiolect.turns import dump
 from idiolect.types import Learnt
 
 ANSWERER = Path(__file__).with_name("answerer.py")
@@ -47,7 +48,7 @@ def store(tmp_path):
 
 
 def wait(store, user, *texts, now=100.0):
-    keep_finished(store, [Finished(user, turn={"text": text}) for text in texts], now)
+    keep_finished(store, [Finished(user, turn=dump({"text": text})) for text in texts], now)
 
 
 def texts(found):
@@ -160,7 +161,7 @@ def test_turns_of_an_erased_person_are_gone_and_one_under_way_teaches_nothing(st
     assert store.learn("ana", Learnt((say("ana", "secret", 1.0),)), found[0].job.id) is None
     assert list(store.all_records("ana")) == []
     store.add([say("ana", "came anew", 2.0)])
-    keep_finished(store, [Finished("ana", number, "ab" * 16, {"id": "x"}, {"text": "planned before"})], 1.0)
+    keep_finished(store, [Finished("ana", number, "ab" * 16, dump({"id": "x"}), dump({"text": "planned before"}))], 1.0)
     assert waiting(store) == []
     with pytest.raises(NotFound):
         store.trace("ab" * 16)
@@ -176,7 +177,7 @@ def test_turns_whose_key_is_gone_are_taken_from_the_queue(store):
 
 
 def test_old_traces_make_room(store):
-    many = [Finished("ana", 0, f"{n:032x}", {"n": n}) for n in range(TRACES_KEPT + 5)]
+    many = [Finished("ana", 0, f"{n:032x}", dump({"n": n})) for n in range(TRACES_KEPT + 5)]
     keep_finished(store, many[:10], 0.0)
     keep_finished(store, many[10:], 0.0)
     assert len(store.traces("ana")) == TRACES_KEPT

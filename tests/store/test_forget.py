@@ -20,6 +20,7 @@ from idiolect.store.finishing import Finished, keep_finished, waiting
 from idiolect.store.forget import forget
 from idiolect.store.states import set_state, states_of
 from idiolect.store.view import view
+from idiolect.turns import dump
 from idiolect.types import Artifact, Learnt, State
 
 SAID = "Marzipan pralines remind me of Lübeck harbour"
@@ -104,10 +105,10 @@ def test_traces_and_waiting_turns_that_name_or_quote_it_go(store):
         "cc" * 16: {"answer": "The trains are late"},
         "dd" * 16: {"id": "dd" * 16, "base": [{"content": "the exchange itself, with what was left out"}]},
     }
-    keep_finished(store, [Finished("ana", 0, tid, trace) for tid, trace in traces.items()], 0.0)
-    keep_finished(store, [Finished("ben", 0, "ee" * 16, {"base": SAID})], 0.0)
+    keep_finished(store, [Finished("ana", 0, tid, dump(trace)) for tid, trace in traces.items()], 0.0)
+    keep_finished(store, [Finished("ben", 0, "ee" * 16, dump({"base": SAID}))], 0.0)
     turns = [{"messages": [SAID]}, {"messages": ["The trains are late"]}]
-    keep_finished(store, [Finished("ana", turn=turn) for turn in turns], 0.0)
+    keep_finished(store, [Finished("ana", turn=dump(turn)) for turn in turns], 0.0)
     gone = forget(store, "ana", kept.id)
     assert (gone.traces, gone.turns) == (3, 1)
     assert store.trace("cc" * 16) == traces["cc" * 16]
@@ -176,7 +177,7 @@ def house(folder: Path) -> Idiolect:
     app.ask("What reminds me of Lübeck harbour?", "ana")
     app.drain()
     app.fit("profile", ["ana"])
-    keep_finished(app.store, [Finished("ana", turn={"messages": [f"again: {SAID}"]})], 0.0)
+    keep_finished(app.store, [Finished("ana", turn=dump({"messages": [f"again: {SAID}"]}))], 0.0)
     return app
 
 

@@ -11,6 +11,7 @@ from idiolect.store.chunks import TAIL
 from idiolect.store.finishing import Finished, keep_finished
 from idiolect.store.index import CHUNK
 from idiolect.store.view import StoredUser
+from idiolect.turns import dump
 from idiolect.types import EVERYONE, Artifact, Record
 
 
@@ -211,7 +212,7 @@ def test_traces_are_kept_and_the_oldest_go(tmp_path, monkeypatch):
     monkeypatch.setattr("idiolect.store.finishing.TRACES_KEPT", 3)
     store = open_store(tmp_path)
     for i in range(5):
-        keep_finished(store, [Finished("ana", 0, f"{i:032x}", {"id": f"{i:032x}", "n": i})], 0.0)
+        keep_finished(store, [Finished("ana", 0, f"{i:032x}", dump({"id": f"{i:032x}", "n": i}))], 0.0)
     assert store.trace(f"{4:032x}")["n"] == 4
     assert [t["n"] for t in store.traces("ana")] == [2, 3, 4]
     for gone in (f"{0:032x}", "zz", f"{9:032x}"):

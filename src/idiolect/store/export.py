@@ -160,7 +160,7 @@ def restore(
         artifacts = store.put_artifacts(_artifact(line, name) for line in _lines(archive, "artifacts.jsonl"))
         known = {trace["id"] for trace in store.traces(name)}
         traces = [trace for trace in _lines(archive, "traces.jsonl") if trace["id"] not in known]
-        finished = [Finished(name, 0, trace["id"], {**trace, "user": name}) for trace in traces]
+        finished = [Finished(name, 0, trace["id"], orjson.dumps({**trace, "user": name})) for trace in traces]
         if finished:
             keep_finished(store, finished, now=0.0)
         if manifest["groups"]:

@@ -33,8 +33,9 @@ class Finished:
     user_id: str
     number: int = 0
     trace_id: str = ""
-    trace: Mapping[str, Any] | None = None
-    turn: Mapping[str, Any] | None = None
+    trace: bytes = b""
+    turn: bytes = b""
+    """Both as JSON: what cannot be written so must not hold up what others said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,16 @@ def keep_finished(store: Store, finished: Sequence[Finished], now: float) -> Non
         for key, (user_id, new) in zip(keys, of_user.items(), strict=True):
             key, row = store.row(tx, user_id, key)
             own = SealedWriter(tx, key)
-            traced = [one for one in new if one.trace is not None]
+            traced = [one for one in new if one.trace]
             first, end = row.traces, row.traces + len(traced)
-            own.put(Plane.TRACE, [(n, orjson.dumps(one.trace)) for n, one in enumerate(traced, first)])
+            own.put(Plane.TRACE, [(n, one.trace) for n, one in enumerate(traced, first)])
             for n, one in enumerate(traced, first):
                 tx.link_trace(bytes.fromhex(one.trace_id), key.uid, n)
             if end > TRACES_KEPT:
                 own.delete(Plane.TRACE, range(max(0, first - TRACES_KEPT), end - TRACES_KEPT))
                 tx.unlink_traces(key.uid, end - TRACES_KEPT)
-            turns = [one.turn for one in new if one.turn is not None]
-            own.put(Plane.TURN, [(tx.enqueue(key.uid, now).cell, orjson.dumps(turn)) for turn in turns])
+            turns = [one.turn for one in new if one.turn]
+            own.put(Plane.TURN, [(tx.enqueue(key.uid, now).cell, turn) for turn in turns])
             tx.put_user(replace(row, traces=end))
 
 
