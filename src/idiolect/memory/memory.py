@@ -44,15 +44,12 @@ class Memory:
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Offer what is always in mind, and the memories that match, each that holds now."""
-        muted = {topic.lower() for topic in user.wishes.muted}
-        standing = [record for record in user.standing if record.meta.get("topic") not in muted]
-        in_mind = {record.id for record in standing}
+        in_mind = {record.id for record in user.standing}
         hits = [
             hit for hit in self._holding(call.query, user, ctx)
-            if hit.record.id not in in_mind and hit.record.meta.get("topic") not in muted
-            and hit.record.meta.get("scope", call.session) == call.session
+            if hit.record.id not in in_mind and hit.record.meta.get("scope", call.session) == call.session
         ]  # fmt: skip
-        always = tuple(_item(Hit(record, ALWAYS), "standing") for record in standing)
+        always = tuple(_item(Hit(record, ALWAYS), "standing") for record in user.standing)
         call = call.add(Block("standing", "Always keep in mind about this person:", always, self.share, stable=True))
         found = tuple(_item(hit, "memory") for hit in hits)
         return call.add(Block("memory", "What this person has said about themselves:", found, self.share))
