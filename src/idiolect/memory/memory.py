@@ -34,7 +34,9 @@ class Memory:
     share: float = 1.5
     """Part of the token budget relative to the other slots."""
     least: float = 0.25
-    """Cosine to the question below which a memory is not brought up; half of it, or none, where they share words."""
+    """Cosine to the question below which a memory is not brought up; half of it, or none, where they share words.
+
+    Without an embedder nothing tells what bears on a question, and what the search finds is brought up."""
     fading: float = 1.0
     """So much lower ranks what was said long ago and never of use."""
     write: Literal["rules", "model"] = "rules"
@@ -66,7 +68,7 @@ class Memory:
             wanted *= 4
         asked = frozenset(terms(query))
         best = max(map(_cosine, held), default=0.0)
-        near = [hit for hit in held if _belongs(hit, asked, self.least, best)]
+        near = [hit for hit in held if ctx.embedder is None or _belongs(hit, asked, self.least, best)]
         weighed = [self._weighed(hit, states.get(hit.record.id, State()), user, ctx) for hit in near]
         return sorted(weighed, key=lambda hit: -hit.score)[: self.k]
 
