@@ -9,10 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
+from idiolect.store.index import Snapshot
 from idiolect.store.keys import DataKey
 from idiolect.store.search import HYBRID, LEXICAL, Ranker, search
 from idiolect.store.states import standing_of, states_of, wishes_of
 from idiolect.store.store import Store
+from idiolect.text.planes import Matrix, Planes
 from idiolect.types import EVERYONE, Artifact, Floats, Hit, Kind, Record, State, Wishes
 
 
@@ -72,23 +74,16 @@ class StoredUser:
 
         ``only`` limits it to the records of these ids.
         """
-        key, embedder = self._key, self.store.embedder
-        if key is None or embedder is None:
+        found = self._vectors_and_rows(only or ())
+        if found is None:
             return None
-        with self.store.rows.read() as tx:
-            row = tx.user(key.uid)
-            if row is None or self.store.about(key, row)["embedder"] != embedder.fingerprint:
-                return None
-            snap = self.store.snapshot(tx, key, row)
-            wanted = None if only is None else tx.find(key.uid, [key.mac(rid) for rid in only])
-        if snap.vectors is None:
-            return None
+        snap, vectors, numbers = found
         seen = snap.visible(self.now)
-        rows = np.flatnonzero(snap.vectors.present if seen is None else seen & snap.vectors.present)
-        if wanted is not None:
-            rows = np.intersect1d(rows, np.fromiter(wanted.values(), np.int64))
+        rows = np.flatnonzero(vectors.present if seen is None else seen & vectors.present)
+        if only is not None:
+            rows = np.intersect1d(rows, np.array(list(numbers.values()), np.int64))
         rows = rows[np.argsort(snap.time[rows], kind="stable")][-latest:]
-        mean = snap.vectors.take(rows).sum(axis=0, dtype=np.float32)  # [dim]
+        mean = vectors.take(rows).sum(axis=0, dtype=np.float32)  # [dim]
         norm = float(np.linalg.norm(mean))
         return None if norm == 0 else (mean / norm).astype(np.float32)
 
@@ -183,6 +178,18 @@ class StoredUser:
 
         ``None`` where the store keeps no vectors of the embedder that is in use.
         """
+        found, embedder = self._vectors_and_rows(record_ids), self.store.embedder
+        if found is None or embedder is None:
+            return None
+        snap, vectors, numbers = found
+        at = [(place, numbers[rid]) for place, rid in enumerate(record_ids) if rid in numbers]
+        at = [(place, n) for place, n in at if snap.time[n] < self.now]
+        out = np.zeros((len(record_ids), embedder.dim), np.float32)
+        out[[place for place, _ in at]] = vectors.take(np.array([n for _, n in at], np.intp))
+        return out
+
+    def _vectors_and_rows(self, record_ids: Collection[str]) -> tuple[Snapshot, Planes | Matrix, dict[str, int]] | None:
+        """Return the index, its vectors if they are of the embedder in use, and the rows of some records."""
         key, embedder = self._key, self.store.embedder
         if key is None or embedder is None:
             return None
@@ -191,15 +198,9 @@ class StoredUser:
             if row is None or self.store.about(key, row)["embedder"] != embedder.fingerprint:
                 return None
             snap = self.store.snapshot(tx, key, row)
-            macs = [key.mac(rid) for rid in record_ids]
-            number = tx.find(key.uid, macs)
-        if snap.vectors is None:
-            return None
-        found = [(at, number[mac]) for at, mac in enumerate(macs) if mac in number]
-        found = [(at, n) for at, n in found if snap.time[n] < self.now]
-        out = np.zeros((len(macs), embedder.dim), np.float32)
-        out[[at for at, _ in found]] = snap.vectors.take(np.array([n for _, n in found], np.intp))
-        return out
+            macs = {key.mac(rid): rid for rid in record_ids}
+            found = tx.find(key.uid, list(macs))
+        return None if snap.vectors is None else (snap, snap.vectors, {macs[mac]: n for mac, n in found.items()})
 
 
 def view(store: Store, user_id: str, now: float | None = None, asked: float | None = None) -> StoredUser:
