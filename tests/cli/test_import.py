@@ -136,7 +136,7 @@ def test_export_restores_to_the_same_state(run: Run, ana: Path, tmp_path: Path) 
     zip_ = tmp_path / "ana.zip"
     manifest = run("export", "ana", "-o", str(zip_), "--json").json
     counts = {name: entry["lines"] for name, entry in manifest["files"].items()}
-    assert counts == {"records.jsonl": 5, "artifacts.jsonl": 1, "traces.jsonl": 1, "states.jsonl": 3}
+    assert counts == {"records.jsonl": 5, "artifacts.jsonl": 1, "traces.jsonl": 1, "states.jsonl": 4}
     assert run("import", str(zip_), "--dry-run", "--json").json["records"] == 5
     run("erase", "ana", "--yes")
     done = run("import", str(zip_), "--json").json
