@@ -18,7 +18,7 @@ from idiolect.memory import contradiction, sameness, trained
 from idiolect.memory.candidate import Candidate, Proposal
 from idiolect.memory.contradiction import Earlier
 from idiolect.memory.sameness import Statement
-from idiolect.types import Context, Learnt, Record, State, Turn, User
+from idiolect.types import Context, Embedder, Learnt, Record, State, Turn, User
 
 SOURCE = "memory"
 _AKIN = (("partner", "marital"), ("diet", "eats"), ("job", "shift"))
@@ -31,6 +31,15 @@ class _Result:
     records: list[Record] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    read: dict[str, Statement] = field(default_factory=dict)
+    """Earlier memories that were read for one of the candidates; the others mostly touch the same ones."""
+
+    def statements(self, records: Sequence[Record], embedder: Embedder | None) -> list[Statement]:
+        """Read records, those that were read before excepted."""
+        new = [record for record in records if record.id not in self.read]
+        said = sameness.read([record.output for record in new], embedder)
+        self.read |= {record.id: statement for record, statement in zip(new, said, strict=True)}
+        return [self.read[record.id] for record in records]
 
     def happened(self, record_id: str, news: State) -> None:
         self.states[record_id] = self.states[record_id].merged(news) if record_id in self.states else news
@@ -106,7 +115,7 @@ def _earlier(candidate: Candidate, user: User, result: _Result, ctx: Context) ->
     states = user.states(list(found))
     held = [r for r in found.values() if math.isinf(states.get(r.id, State()).closed)]
     held = [r for r in (*result.records, *held) if math.isinf(result.states.get(r.id, State()).closed)]
-    said = sameness.read([record.output for record in held], ctx.embedder)
+    said = result.statements(held, ctx.embedder)
     fresh = {record.id for record in result.records}
     return [Earlier(record, text, record.id in fresh) for record, text in zip(held, said, strict=True)]
 
