@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -117,3 +117,8 @@ class Hit:
     record: Record
     score: float
     parts: Mapping[str, float] = field(default_factory=dict)
+
+
+def holding(records: Iterable[Record], states: Mapping[str, State], moment: float) -> list[Record]:
+    """Return the records that hold at a moment; one without a state has never been closed."""
+    return [record for record in records if record.id not in states or states[record.id].holds(moment)]

@@ -17,11 +17,12 @@ import orjson
 from idiolect.memory import clue_rules
 from idiolect.prompting.shared.feedback import SEARCHED, block
 from idiolect.prompting.shared.listing import bullets, numbered
+from idiolect.records import holding
 from idiolect.registry import method
 from idiolect.text.features import content_words
 from idiolect.text.moments import dated
 from idiolect.text.rendering import defuse, render, shorten
-from idiolect.types import EVERYONE, Call, Context, Hit, Sampling, State, User
+from idiolect.types import EVERYONE, Call, Context, Hit, Sampling, User
 
 _QUESTION_CHARS, _NOTE_CHARS, _CLUE_CHARS = 1500, 300, 300
 _NOTES = 24  # so many lines of what is known are read
@@ -141,10 +142,8 @@ def _sharing(question: str, session: str, user: User, now: float) -> list[str]:
     states = user.states([record.id for record in found])
     told = [
         record.output
-        for record in found
-        if states.get(record.id, State()).holds(now)
-        and record.meta.get("scope", session) == session
-        and record.meta.get("topic") not in muted
+        for record in holding(found, states, now)
+        if record.meta.get("scope", session) == session and record.meta.get("topic") not in muted
     ]
     return [shorten(text, _CLUE_CHARS) for text in (*told, *known(user)) if wanted & content_words(text)][:_SHARING]
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from idiolect.memory import sameness
 from idiolect.memory.candidate import Candidate, Proposal
 from idiolect.memory.sameness import Statement
+from idiolect.records import holding
 from idiolect.text.rendering import defuse, shorten
-from idiolect.types import Call, Context, Record, Sampling, State, Turn, User
+from idiolect.types import Call, Context, Record, Sampling, Turn, User
 
 SHOWN = 6
 """About so many earlier memories the model is asked for each statement."""
@@ -85,7 +86,7 @@ def _beside(candidate: Candidate, said: Statement, turn: Turn, user: User, ctx: 
     of_slot = user.slots.get(candidate.slot, "")
     found |= {record.id: record for record in (user.neighbours(of_slot, 0, 0) if of_slot else ())}
     states = user.states(list(found))
-    held = [record for rid, record in found.items() if states.get(rid, State()).holds(turn.time)]
+    held = holding(found.values(), states, turn.time)
     earlier = sameness.read([record.output for record in held], ctx.embedder)
     near = [
         record for record, one in zip(held, earlier, strict=True)

@@ -18,10 +18,11 @@ import orjson
 
 from idiolect.errors import MalformedAnswer
 from idiolect.prompting.shared.learnt import due
+from idiolect.records import holding
 from idiolect.registry import method
 from idiolect.text.rendering import defuse, render, shorten
 from idiolect.text.terms import STOP_WORDS
-from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, State, Used, User
+from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, Used, User
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _CLAIM = re.compile(r"^\s*(?:[-*\u2022]|\d+[.)])?\s*(.+?)\s*[\[(]([\d,\s]+)[\])]\.?\s*$")
@@ -146,8 +147,7 @@ class Profile:
 def _held(user: User, ctx: Context) -> list[Record]:
     """Return the records to write from: of what people say of themselves that alone which still holds."""
     states = user.states([record.id for record in user.history if record.kind == "profile"])
-    moment = min(user.now, ctx.clock())
-    return [record for record in user.history if states.get(record.id, State()).holds(moment)]
+    return holding(user.history, states, min(user.now, ctx.clock()))
 
 
 def _holding(claims: Sequence[Claim], user: User, ctx: Context) -> list[Claim]:
