@@ -9,9 +9,9 @@ draft, the feedback is kept, the method learns. After ``--rounds`` rounds the pe
 writes the unpersonalised draft anew in its place. The rewriting is a fixed function of the draft: nothing is drawn, and
 the model answers at temperature 0, so there is no seed; a second run gives the same.
 
-Ways: ``none``; the method with rules, with and without its example, and with phrases a model writes; ``oracle``: the
-true taste as phrases in the same place of the prompt. Cost of a round: Levenshtein distance in words and marks from the
-draft to the person's version, absolute and over the tokens of that version.
+Ways: ``none``; the method with rules, with and without earlier answers as turns, and with phrases a model writes;
+``oracle``: the true taste as phrases in the same place of the prompt. Cost of a round: Levenshtein distance in words
+and marks from the draft to the person's version, absolute and over the tokens of that version.
 
 Drafts are kept in the cache by model and prompt: an interrupted run goes on where it stopped.
 """
@@ -49,13 +49,13 @@ from idiolect.types import Block, Call, Completion, Item, Sampling, Used
 
 COPIED = 0.4
 """A draft with at least this share of earlier answers' words is about the wrong thing."""
-START, DAY, TOKENS, USER = 1_700_000_000.0, 86400.0, 300, "u"
+START, DAY, TOKENS, USER = 1_700_000_000.0, 86400.0, 600, "u"
 TITLE = "How this person wants answers like this one:"
 WAYS: dict[str, Any] = {
     "none": None,
     "oracle": "oracle",
     "edits": {"name": "edits"},
-    "edits, phrases alone": {"name": "edits", "example": False},
+    "edits, phrases alone": {"name": "edits", "turns": 0},
     "edits, model writes": {"name": "edits", "write": "model"},
 }
 _SPELT = {"do not": "don't", "it is": "it's", "I am": "I'm", "I have": "I've", "cannot": "can't", "we are": "we're"}

@@ -18,7 +18,7 @@ import hashlib
 import json
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,8 +178,10 @@ def with_newest(app: Idiolect, call: Call, lines: Sequence[str], budget: int) ->
     return with_texts(app, call, lines[at:], 1 << 30)
 
 
-def answers(app: Idiolect, asked: Sequence[Asked], args: argparse.Namespace) -> dict[str, Any]:
-    """Return token F1 by arm."""
+def answers(
+    app: Idiolect, asked: Sequence[Asked], args: argparse.Namespace, save: Callable[[dict[str, Any]], None]
+) -> None:
+    """Measure token F1 arm by arm, saving after each."""
     theirs = {name: found_by(Path(file)) for name, file in (one.split("=", 1) for one in args.theirs)}
     out: dict[str, Any] = {"questions": len(asked), "model": app.backend.fingerprint, "arms": {}}
     for name, prompts in calls(app, asked, args.budgets, theirs, args.full).items():
@@ -196,7 +198,7 @@ def answers(app: Idiolect, asked: Sequence[Asked], args: argparse.Namespace) -> 
             "tokens_in": round(float(np.mean(tokens)), 1),
         }
         print(name, out["arms"][name], flush=True)
-    return out
+        save(out)
 
 
 def found_by(file: Path) -> dict[tuple[str, str], list[str]]:
@@ -218,6 +220,7 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, help="only so many dialogues")
     parser.add_argument("--answers", type=int, default=0, help="let the model answer so many questions in each arm")
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--budgets", type=int, nargs="*", default=[500])
     parser.add_argument("--full", type=int, default=3000, help="tokens of the arm 'newest'")
     parser.add_argument("--theirs", nargs="*", default=[], metavar="NAME=FILE")
@@ -230,28 +233,37 @@ def main() -> None:
         of = remember(app, {user: turns[user] for user in people}, args.write)
         counter, model = Counter(), app.backend
         app.backend = counter
-        out: dict[str, Any] = {"task": "locomo-memory-1", "questions": len(asked), "memories": len(of)}
-        out["coverage"] = coverage(app, asked, of)
+        out = head(args, files) | {"questions": len(asked), "memories": len(of), "coverage": coverage(app, asked, of)}
+        save(args.out, out)
         if args.answers:
             app.backend = model
             some = random.Random(SEED).sample(asked, min(args.answers, len(asked)))
-            out["answers"] = answers(app, some, args)
-    out |= {
+            answers(app, some, args, lambda done: save(args.out, out | {"answers": done}))
+
+
+def head(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
+    """What made the result."""
+    return {
+        "task": "locomo-memory-1",
         "settings": {name: [{"name": s["name"], **registry.settings_of(registry.make_method(s)[1])} for s in specs]
                      for name, specs in ARMS.items()},
-        "write": args.write, "seed": SEED, "left_out": f"{WRONG_KEYS.name}: 99 questions, and category 5",
+        "write": args.write, "embedder": args.embedder, "seed": SEED,
+        "left_out": f"{WRONG_KEYS.name}: 99 questions, and category 5",
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(out, indent=1) + "\n", "utf-8")
+
+
+def save(path: Path, out: Mapping[str, Any]) -> None:
+    """Write what is known so far: a run that is ended keeps its finished arms."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(out, indent=1) + "\n", "utf-8")
 
 
 def opened(folder: str, args: argparse.Namespace) -> Idiolect:
     """A new house in a folder, whose model is loaded when it first answers."""
     table = {"paths": {"data": f"{folder}/data", "keys": f"{folder}/keys"}, "embedder": args.embedder}
-    backend = {"backend": "llamacpp", "backends": {"llamacpp": {"model": args.model, "n_ctx": 8192, "slots": 1}}}
-    settings = parse({**table, **backend})
-    return Idiolect.build(settings)
+    model = {"model": args.model, "n_ctx": 8192, "slots": 1, "threads": args.threads}
+    return Idiolect.build(parse({**table, "backend": "llamacpp", "backends": {"llamacpp": model}}))
 
 
 if __name__ == "__main__":

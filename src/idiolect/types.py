@@ -193,7 +193,9 @@ class Block:
     """A named slot of the prompt with the items a method offers for it.
 
     ``share`` is the slot's part of the token budget relative to the other slots; what it leaves unused goes to the
-    slots after it. ``stable`` blocks change rarely and stand first, so that a prefix cache helps.
+    slots after it. ``stable`` blocks change rarely and stand first, so that a prefix cache helps. With ``turns`` the
+    items are earlier exchanges, shown as chat messages before the conversation, without a title: ``header`` is what was
+    asked, ``text`` the answer.
     """
 
     slot: str
@@ -201,6 +203,7 @@ class Block:
     items: tuple[Item, ...]
     share: float = 1.0
     stable: bool = False
+    turns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

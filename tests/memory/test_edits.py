@@ -247,15 +247,39 @@ def test_phrases_of_the_nearest_contexts_are_shown_once_each_those_of_most_conte
     assert held.shown([]) == {}
 
 
-def test_the_example_shows_the_form_of_the_newest_edited_answer_line_by_line_and_not_what_it_says(tmp_path):
+def turns(call):
+    return [(used.header, used.text) for used in call.used if used.slot == "edits_turns"]
+
+
+def test_the_newest_answers_are_shown_as_the_person_would_have_them(tmp_path):
+    app = build(tmp_path)
+    for at in range(5):
+        edit_by(app, at, LIST)
+    call, _ = ask(app, MAIL.format("hats"))
+    assert turns(call) == [(MAIL.format(TOPICS[at]), form(plain(TOPICS[at]), LIST)) for at in (2, 3, 4)]
+    assert [m["content"] for m in call.messages if m["role"] == "assistant"] == [text for _, text in turns(call)]
+    bare, _ = ask(app, MAIL.format("hats"), {"name": "edits", "turns": 0})
+    assert {used.slot for used in bare.used} == {"edits"}
+    assert turns(ask(app, "How far is it from here to the moon")[0]) == []  # another kind of request
+
+
+def test_answers_of_an_earlier_taste_are_not_shown(tmp_path):
+    app = build(tmp_path)
+    for at in range(3):
+        edit_by(app, at, LIST)
+    edit_by(app, 3, BRIEF)
+    shown = turns(ask(app, MAIL.format("hats"))[0])
+    assert [text for _, text in shown] == [form(plain(TOPICS[3]), BRIEF)]
+
+
+def test_an_answer_that_was_turned_down_is_not_shown(tmp_path):
     app = build(tmp_path)
     edit_by(app, 0, LIST)
-    call, _ = ask(app, MAIL.format("hats"))
-    lines = [used.text for used in call.used if used.slot == "edits_example"]
-    assert lines == ["- The boats are here.", "- We saw the ...", "- They look good.", "- Nobody knows why."]
-    assert "\n- The boats are here.\n- We saw the ...\n" in text_of(call.messages[-1])
-    bare, _ = ask(app, MAIL.format("hats"), {"name": "edits", "example": False})
-    assert {used.slot for used in bare.used} == {"edits"}
+    say(app, 1, MAIL.format("tea"), plain("tea"), Feedback(rating=-1.0))
+    say(app, 2, MAIL.format("hats"), form(plain("hats"), LIST), Feedback(rating=1.0))
+    assert [asked for asked, _ in turns(ask(app, MAIL.format("maps"))[0])] == [
+        MAIL.format(TOPICS[0]), MAIL.format("hats"),
+    ]  # fmt: skip
 
 
 def test_only_new_feedback_is_read_and_the_oldest_goes(tmp_path):

@@ -20,19 +20,16 @@ from idiolect.memory.taste import Preference, Taste
 from idiolect.prompting.shared.learnt import newest
 from idiolect.prompting.shared.likeness import cosines
 from idiolect.registry import method
-from idiolect.text.rendering import defuse
+from idiolect.text.rendering import defuse, shorten
 from idiolect.types import Artifact, Block, Call, Context, Item, Record, Sampling, Used, User
 
 _TITLE = "How this person wants answers like this one:"
-_EXAMPLE = "The form of an earlier answer as this person would have it, most of its words left out:"
 _OPENING = 8
 """So many words of a request tell what kind it is."""
 _FOUND = 40
 _PHRASES = 6
 """At most so many phrases of one edit are checked."""
-_CHARS, _LINES = 1500, 12
-_WHOLE, _BEGINNING = 6, 4
-"""Of an example, lines of at most so many words are shown whole, of longer ones so many words."""
+_CHARS, _ASKED = 1500, 300
 _LONGEST = 20
 """Words of a phrase that a model writes."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -63,8 +60,8 @@ class Edits:
     """``rules`` compares form and needs no model; with ``model`` the helper (else the model) writes one phrase."""
     k: int = 5
     """The preferences of so many contexts are shown: of the newest of the kind, and of the nearest."""
-    example: bool = True
-    """Also show the form of the newest edited answer to this kind of request as the person would have it."""
+    turns: int = 3
+    """Also show so many of the newest answers of the kind, as the person would have them, as earlier turns."""
     near: float = 0.45
     """Requests whose opening words have at least this cosine are of one kind."""
     samples: int = 2
@@ -75,7 +72,7 @@ class Edits:
     """Part of the token budget relative to the other slots."""
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
-        """Offer the preferences of the nearest contexts, and an example, as blocks."""
+        """Offer the preferences of the nearest contexts, and answers as the person would have them."""
         artifact = self.current(user)
         if artifact is None:
             return call
@@ -87,7 +84,7 @@ class Edits:
                 "support": float(one.support), "gain": round(one.gain, 4)}), 1 / (1 + at), order=at)
             for at, one in enumerate(shown.values())
         )  # fmt: skip
-        call = call.add(Block("edits_example", _EXAMPLE, self._lines(nearest), self.share))
+        call = call.add(Block("edits_turns", "", self._turns(nearest), self.share, turns=True))
         return call.add(Block("edits", _TITLE, items, self.share))
 
     def current(self, user: User) -> Artifact | None:
@@ -145,18 +142,21 @@ class Edits:
         latest = max(telling, key=_age, default=None)
         return [*([latest] if latest else []), *(one for one in telling if one is not latest)][: self.k]
 
-    def _lines(self, alike: Sequence[tuple[Place, Record]]) -> tuple[Item, ...]:
-        """Return the newest edited answer of this kind line by line, for lists are made of lines.
-
-        Long lines are cut to their beginning: small models copy what a whole example says into the next answer.
-        """
-        edited = [one for one in alike if one[0].edited]
-        if not self.example or not edited:
+    def _turns(self, alike: Sequence[tuple[Place, Record]]) -> tuple[Item, ...]:
+        """Return the newest answers of this kind that have the form of what later edits asked for; none before any."""
+        if not any(place.edited for place, _ in alike):
             return ()
-        record = max(edited, key=_age)[1]
-        lines = [line for line in record.output.splitlines() if line.strip()][:_LINES]
-        used = Used("record", record.id, "edits", "edits_example")
-        return tuple(Item(_beginning(line), used, 1 - at / 100, order=at) for at, line in enumerate(lines))
+        found, wishes = list[Item](), dict[str, str]()
+        for place, record in sorted(alike, key=_age, reverse=True):
+            case = _case_of(record)
+            if len(found) == self.turns or case is None:
+                continue
+            if all(has(case.wanted, trait, value) for trait, value in wishes.items()):
+                used = Used("record", record.id, "edits", "edits_turns")
+                asked = shorten(case.said.question, _ASKED)
+                found.append(Item(case.wanted.strip(), used, -float(len(found)), asked, -float(len(found))))
+            wishes = {**place.traits, **wishes}
+        return tuple(found)
 
     # -- learning ----------------------------------------------------------------------------------------------
 
@@ -206,11 +206,6 @@ class Edits:
 
 def _age(one: tuple[Place, Record]) -> tuple[float, str]:
     return one[0].time, one[0].record
-
-
-def _beginning(line: str) -> str:
-    words = line.split()
-    return " ".join(words if len(words) <= _WHOLE else [*words[:_BEGINNING], "..."])
 
 
 def _opening(question: str) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isinf
 
 from idiolect.memory import answers, attributes, dating
 from idiolect.memory.candidate import Candidate
 from idiolect.memory.clauses import Clause, clauses
 from idiolect.memory.own_words import LEFT_OUT, own, writes_fiction
 from idiolect.memory.sameness import key
-from idiolect.text.moments import resolve
+from idiolect.text import validity
 from idiolect.types import Turn, text_of
 
 MAX_CHARS = 300
@@ -290,10 +291,7 @@ def placed(candidate: Candidate, moment: float) -> Candidate:
     """Return the candidate with its relative dates resolved, and from and until when it holds."""
     ahead = candidate.topic in ("plan", "schedule") or candidate.slot.startswith("when:")
     text = dating.complete(candidate.text, moment, ahead=ahead)
-    named = resolve(candidate.text, moment)
-    until = next(
-        (one.end for one in named if re.search(r"\b(?:until|till)\b[^.]{0,12}$", candidate.text[: one.span[0]])), None
+    since, until = validity.holds_from(candidate.text, moment), validity.until(candidate.text, moment)
+    return replace(
+        candidate, text=text, holds_from=None if since == moment else since, until=None if isinf(until) else until
     )
-    past = [one.start for one in named if one.start <= moment]
-    since = past[0] if past and candidate.news and not until else None
-    return replace(candidate, text=text, holds_from=since, until=until)

@@ -1,13 +1,15 @@
 """Writing personal text into the messages: named slots under one token budget, as data and never as instructions.
 
 Stable slots go into the system message, where a prefix cache keeps them; the others go in front of the last user
-message, so that the conversation before it stays cached too.
+message, so that the conversation before it stays cached too. Earlier exchanges stand between the system message and the
+conversation, as messages of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from idiolect import registry
 from idiolect.errors import UnsupportedCall
@@ -73,6 +75,18 @@ def assemble(call: Call, budget: int, count: Callable[[str], int]) -> Call:
 
 def write(messages: Sequence[Message], blocks: Sequence[Block]) -> tuple[Message, ...]:
     """Return the messages with the blocks' items written in, whatever their length."""
+    notes = [block for block in blocks if not block.turns]
+    out = _with_notes(messages, notes) if notes else [dict(message) for message in messages]
+    start = next((i for i, message in enumerate(out) if message.get("role") not in ("system", "developer")), len(out))
+    earlier = [
+        {"role": role, "content": text}
+        for block in blocks if block.turns for item in block.items
+        for role, text in (("user", item.header), ("assistant", item.text))
+    ]  # fmt: skip
+    return (*out[:start], *earlier, *out[start:])
+
+
+def _with_notes(messages: Sequence[Message], blocks: Sequence[Block]) -> list[dict[str, Any]]:
     stable = _render([block for block in blocks if block.stable])
     fresh = _render([block for block in blocks if not block.stable])
     out = [dict(message) for message in messages]
@@ -86,7 +100,7 @@ def write(messages: Sequence[Message], blocks: Sequence[Block]) -> tuple[Message
         out[0]["content"] = _after(out[0].get("content"), head)
     else:
         out.insert(0, {"role": "system", "content": head})
-    return tuple(out)
+    return out
 
 
 def _render(blocks: Sequence[Block]) -> str:

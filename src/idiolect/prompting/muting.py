@@ -15,8 +15,8 @@ _NEAREST, _SAME = 3, 0.8
 def without_muted(call: Call, user: User) -> Call:
     """Return the call without the items that speak of something muted; the same call where nothing is.
 
-    An item goes when its text has the words of a muted phrase, or its record a muted topic; one of an artifact when it
-    says the same as a memory with a muted topic.
+    An item goes when its text or header has the words of a muted phrase, or its record a muted topic; one of an
+    artifact when it says the same as a memory with a muted topic.
     """
     drafts = call.choose.alternatives if call.choose is not None else ()
     if not (call.context or drafts) or not user.wishes.muted:
@@ -33,7 +33,7 @@ def _kept(block: Block, user: User) -> Block:
 
 
 def _is_muted(item: Item, user: User) -> bool:
-    return mentions(item.text, user.wishes.muted) or bool(_topics(item, user) & _muted(user))
+    return mentions(f"{item.header}\n{item.text}", user.wishes.muted) or bool(_topics(item, user) & _muted(user))
 
 
 def _muted(user: User) -> set[str]:

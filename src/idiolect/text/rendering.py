@@ -45,6 +45,17 @@ _DEFUSED = str.maketrans({"<": "\u2039", ">": "\u203a", "\u2028": " ", "\u2029":
 _SQUARE = re.compile(r"\[(/?(?:INST|SYSTEM_PROMPT)|TOOL_CALLS|AVAILABLE_TOOLS)\]")
 
 
+_ROLE = re.compile(
+    r"<[|\uff5c]|[|\uff5c]>|</?s>|<<?/?sys>>?|</?(?:start|end)_of_turn>|<(?:bos|eos|eot|pad|unk|sep)>|</?personal-data>",
+    re.IGNORECASE,
+)
+
+
+def opens_role(text: str) -> bool:
+    """Whether a text holds a special token of the usual chat templates, or a mark of ours."""
+    return bool(_ROLE.search(text) or _SQUARE.search(text))
+
+
 def defuse(text: str) -> str:
     """Return stored text that can close no delimiter of ours and open no role of a chat template."""
     if not text.isascii() or "<" in text or ">" in text:
