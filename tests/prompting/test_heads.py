@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from idiolect.prompting.hydra import one_hot
+from idiolect.prompting.shared.distillation import sigmoid
 from idiolect.prompting.shared.heads import (
     Examples,
     add_router,
@@ -12,7 +13,6 @@ from idiolect.prompting.shared.heads import (
     route,
     route_gradients,
     score,
-    sigmoid,
     start,
     train,
     unpack,

@@ -34,10 +34,11 @@ class _Result:
     read: dict[str, Statement] = field(default_factory=dict)
     """Earlier memories that were read for one of the candidates; the others mostly touch the same ones."""
 
-    def statements(self, records: Sequence[Record], embedder: Embedder | None) -> list[Statement]:
-        """Read records, those that were read before excepted."""
+    def statements(self, records: Sequence[Record], user: User, embedder: Embedder | None) -> list[Statement]:
+        """Read records, those that were read before excepted; the store has the vectors of most."""
         new = [record for record in records if record.id not in self.read]
-        said = sameness.read([record.output for record in new], embedder)
+        vectors = user.embedded([record.id for record in new]) if embedder is not None and new else None
+        said = sameness.read([record.output for record in new], embedder, vectors)
         self.read |= {record.id: statement for record, statement in zip(new, said, strict=True)}
         return [self.read[record.id] for record in records]
 
@@ -115,7 +116,7 @@ def _earlier(candidate: Candidate, user: User, result: _Result, ctx: Context) ->
     states = user.states(list(found))
     held = [r for r in found.values() if math.isinf(states.get(r.id, State()).closed)]
     held = [r for r in (*result.records, *held) if math.isinf(result.states.get(r.id, State()).closed)]
-    said = result.statements(held, ctx.embedder)
+    said = result.statements(held, user, ctx.embedder)
     fresh = {record.id for record in result.records}
     return [Earlier(record, text, record.id in fresh) for record, text in zip(held, said, strict=True)]
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from idiolect.text.terms import terms
-from idiolect.types import Embedder
+from idiolect.types import Embedder, Floats
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _NEGATION = re.compile(r"\b(?:not|no|never|none|neither|nor|cannot|without|hardly)\b|n't\b|n’t\b", re.IGNORECASE)
@@ -43,9 +43,9 @@ def key(statement: str) -> str:
     return " ".join(_WORD.findall(statement.lower()))
 
 
-def read(texts: Sequence[str], embedder: Embedder | None) -> list[Statement]:
-    """Return the statements, embedded in one batch."""
-    vectors = embedder.embed(list(texts)) if embedder is not None and texts else None
+def read(texts: Sequence[str], embedder: Embedder | None, known: Floats | None = None) -> list[Statement]:
+    """Return the statements, embedded in one batch; ``known`` are their vectors, zeros for those that are not."""
+    vectors = _vectors(texts, embedder, known) if embedder is not None and texts else None
     return [
         Statement(
             text, frozenset(terms(text)) - _plain(), bool(_NEGATION.search(text)), frozenset(_NUMBER.findall(text)),
@@ -53,6 +53,16 @@ def read(texts: Sequence[str], embedder: Embedder | None) -> list[Statement]:
         )
         for n, text in enumerate(texts)
     ]  # fmt: skip
+
+
+def _vectors(texts: Sequence[str], embedder: Embedder, known: Floats | None) -> Floats:
+    if known is None:
+        return embedder.embed(list(texts))
+    new = np.flatnonzero(~known.any(axis=1))
+    if len(new):
+        known = known.copy()
+        known[new] = embedder.embed([texts[n] for n in new.tolist()])
+    return known
 
 
 def cosine(a: Statement, b: Statement) -> float:

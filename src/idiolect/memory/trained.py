@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from idiolect.memory.sameness import Statement, cosine, jaccard, overlap
+from idiolect.prompting.shared.distillation import sigmoid
 from idiolect.text.terms import terms
 from idiolect.types import Embedder, Floats
 
@@ -43,11 +44,11 @@ class Heads:
 
     def keep(self, vectors: Floats) -> Doubles:
         """Return how likely each of ``[n, dim]`` texts is worth keeping, ``[n]``."""
-        return _sigmoid(_affine(vectors, self.worth))
+        return sigmoid(_affine(vectors, self.worth))
 
     def safety(self, vectors: Floats) -> Doubles:
         """Return how likely each bears on safety, ``[n]``."""
-        return _sigmoid(_affine(vectors, self.always))
+        return sigmoid(_affine(vectors, self.always))
 
     def topics_of(self, vectors: Floats) -> list[str]:
         """Return the likeliest topic of each."""
@@ -61,13 +62,13 @@ class Heads:
         """
         x = np.array([pair(new, one) for one in old])
         ends, same = _affine(x, self.ends), _affine(x, self.same)
-        return _sigmoid(_affine(self.of_one_matter(new, old, ends, same), self.closing)), _sigmoid(same)
+        return sigmoid(_affine(self.of_one_matter(new, old, ends, same), self.closing)), sigmoid(same)
 
     def of_one_matter(self, new: Statement, old: Sequence[Statement], ends: Doubles, same: Doubles) -> Doubles:
         """Return the features ``[n, 5]`` of the second step."""
         near = np.array([cosine(new, one) for one in old])
         vectors = np.array([one.vector for one in (new, *old)])
-        odds = _sigmoid(np.hstack([vectors, np.ones((len(vectors), 1))]) @ self.topic.T)  # [1 + n, topics]
+        odds = sigmoid(np.hstack([vectors, np.ones((len(vectors), 1))]) @ self.topic.T)  # [1 + n, topics]
         odds /= np.linalg.norm(odds, axis=1, keepdims=True)
         alike = odds[1:] @ odds[0]
         ends, same = np.clip(ends, -4, 4), np.clip(same, -4, 4)
@@ -111,7 +112,3 @@ def pair(new: Statement, old: Statement) -> Doubles:
 def _affine(x: npt.NDArray[Any], weights: Doubles) -> Doubles:
     out: Doubles = x @ weights[:-1] + weights[-1]
     return out
-
-
-def _sigmoid(z: Doubles) -> Doubles:
-    return np.exp(-np.logaddexp(0, -z))

@@ -34,6 +34,16 @@ def softmax(values: Array, mask: Array | None = None) -> Doubles:
     return np.exp(log_softmax(values, mask))
 
 
+def log_sigmoid(values: Doubles) -> Doubles:
+    """Return ``-log(1 + exp(-values))`` without overflow."""
+    return -np.logaddexp(0.0, -values)
+
+
+def sigmoid(values: Doubles) -> Doubles:
+    """Return ``1 / (1 + exp(-values))`` without overflow."""
+    return np.exp(log_sigmoid(values))
+
+
 def distill(
     scores: Array, gains: Array, temperature: float = 1.0, mask: Array | None = None
 ) -> tuple[Doubles, Doubles]:

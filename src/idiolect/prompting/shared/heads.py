@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from idiolect.prompting.shared.distillation import Adam, log_softmax, softmax
+from idiolect.prompting.shared.distillation import Adam, sigmoid, softmax
 
 Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -121,11 +121,6 @@ def train(weights: Weights, slope: Callable[[Weights], Weights], steps: int, rat
     adam = Adam(rate)
     for _ in range(steps):
         adam.step(weights, slope(weights))
-
-
-def sigmoid(values: Doubles) -> Doubles:
-    """Return ``1 / (1 + exp(-values))`` without overflow."""
-    return np.exp(log_softmax(np.stack([np.zeros_like(values), values], axis=-1))[..., 1])
 
 
 def pack(head: dict[str, Any], nets: dict[str, Weights]) -> bytes:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from idiolect.errors import ConfigError
 from idiolect.measure.style import style_distance
+from idiolect.prompting.shared.distillation import sigmoid
 from idiolect.prompting.shared.feedback import Row, block, find
-from idiolect.prompting.shared.heads import Weights, score, sigmoid
+from idiolect.prompting.shared.heads import Weights, score
 from idiolect.text.clusters import kmeans
 from idiolect.types import Artifact, Call, Choose, Context, Embedder, Hit, Record, Used, User
 

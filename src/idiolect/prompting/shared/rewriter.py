@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.prompting.shared.distillation import log_sigmoid, sigmoid
+
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -37,7 +39,7 @@ class Policy:
 
     def probabilities(self, features: Doubles) -> Doubles:
         """Return how likely each piece is kept, ``[pieces]``."""
-        return _sigmoid(self.standard(features) @ self.weights)
+        return sigmoid(self.standard(features) @ self.weights)
 
     def keep(self, features: Doubles) -> Mask:
         """Return which pieces are kept: those that rather are than not."""
@@ -97,7 +99,7 @@ def imitate(features: Sequence[Doubles], kept: Sequence[Mask], decay: float) -> 
     x, weights = policy.standard(stacked), policy.weights
     penalty = decay * np.eye(x.shape[1])
     for _ in range(_NEWTON_STEPS):
-        p = _sigmoid(x @ weights)
+        p = sigmoid(x @ weights)
         gradient = x.T @ (wanted - p) - penalty @ weights
         weights = weights + np.linalg.solve(x.T @ ((p * (1 - p))[:, None] * x) + penalty, gradient)
     return Policy(policy.mean, policy.scale, weights)
@@ -125,7 +127,7 @@ def reinforce(
     unit = _unit(features, rewards)
     policy = start
     for _ in range(how.steps if unit else 0):
-        ps = [_sigmoid(x @ policy.weights) for x in xs]
+        ps = [sigmoid(x @ policy.weights) for x in xs]
         masks = [rng.random((how.samples, len(p))) < p for p in ps]
         found = rewards([(at, mask) for at, own in enumerate(masks) for mask in own]).reshape(len(xs), how.samples)
         rest = (found.sum(axis=1, keepdims=True) - found) / max(1, how.samples - 1)
@@ -143,8 +145,8 @@ def divergence(policy: Policy, start: Policy, features: Sequence[Doubles]) -> fl
     """Return the mean KL(policy || start) [nats] of a piece."""
     x = start.standard(np.vstack(list(features)))
     a, b = x @ policy.weights, x @ start.weights
-    p = _sigmoid(a)
-    each = p * (_log_sigmoid(a) - _log_sigmoid(b)) + (1 - p) * (_log_sigmoid(-a) - _log_sigmoid(-b))
+    p = sigmoid(a)
+    each = p * (log_sigmoid(a) - log_sigmoid(b)) + (1 - p) * (log_sigmoid(-a) - log_sigmoid(-b))
     return float(each.mean())
 
 
@@ -156,11 +158,3 @@ def _unit(features: Sequence[Doubles], rewards: Rewards) -> float:
     changes = rewards(tries) - value[[at for at, _ in tries]]
     size = float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
     return size if size > _GAIN else 0.0
-
-
-def _sigmoid(z: Doubles) -> Doubles:
-    return np.exp(_log_sigmoid(z))
-
-
-def _log_sigmoid(z: Doubles) -> Doubles:
-    return -np.logaddexp(0, -z)
