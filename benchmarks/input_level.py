@@ -45,6 +45,8 @@ GATED = (
     "bbq", "lamp-1", "lamp-2n", "movielens", "panza", "p-soups", "popquorn-email", "lamp-5", "lamp-4", "locomo",
 )  # fmt: skip
 """With the runs below every task that can be run; in most, retrieval helps nobody much and the gate must not harm."""
+CONTROLLER = "controller:rounds=1:k=2:replays=2:max_tokens=40:history_tokens=300"
+"""It trains the model that writes for it: the one that answers, as llama.cpp has no gradients."""
 PYTORCH = ("--backend", "transformers", "--set", "dtype=bfloat16")
 QWEN = (*PYTORCH, "--set", "model=qwen2.5-coder-0.5b-instruct")
 RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
@@ -57,6 +59,8 @@ RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
     "lamp-2m.reference": ("lamp-2m", 200, ("retrieval", AUTO_FEW), PYTORCH),
     "lamp-2n.reference": ("lamp-2n", 200, ("retrieval", AUTO_FEW), QWEN),
     **{f"{task}.gate": (task, 40, GATE, PYTORCH) for task in GATED},
+    "lamp-2m.controller": ("lamp-2m", 8, ("retrieval", CONTROLLER), PYTORCH),
+    "lamp-4.rerank": ("lamp-4", 10, ("retrieval", "rerank", "retrieval+rerank"), PYTORCH),
     "locomo": ("locomo", 20, (*PLAIN[:6], *WRITING[:2], *AUTO), ()),
     "lamp-4": ("lamp-4", 12, (*PLAIN, *WRITING[:2], "rerank", *AUTO), ()),
 }  # fmt: skip
@@ -77,7 +81,8 @@ def main() -> None:
         words += ["--tokens", str(TOKENS), "--limit", str(max(1, round(limit * args.scale))), "--data", str(args.data)]
         words += ["--peers", "0", "--out", str(args.out / f"{name}.json"), *backend]
         start = time.perf_counter()
-        done = subprocess.run(words, env={**os.environ, "IDIOLECT_HELPER": "llamacpp"})
+        helper = "" if CONTROLLER in methods else "llamacpp"
+        done = subprocess.run(words, env={**os.environ, "IDIOLECT_HELPER": helper})
         failed += [name] if done.returncode else []
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

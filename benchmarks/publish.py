@@ -61,7 +61,27 @@ def _all_tasks(runs: dict[str, Document]) -> str:
         shown = [name.removesuffix(".gate"), document.main, str(document.people), *cells, named,
                  _value(rows.get("auto"), document), gain, counts]  # fmt: skip
         lines.append(f"| {' | '.join(shown)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_averages(runs)]) + "\n"
+
+
+def _averages(runs: dict[str, Document]) -> list[str]:
+    """Return what each way gives on average over the runs by accuracy, and where ``auto`` is surely below none."""
+    ways, below, of = ("none", "retrieval", "profile", "auto"), 0, 0
+    values: list[list[float]] = []
+    for document in runs.values():
+        rows = {row.method.partition(":")[0]: row for row in reversed(document.results) if _has(row, document)}
+        gain = document.gain(rows["auto"], document.main) if "auto" in rows else None
+        if gain is not None and gain.difference is not None:
+            of, below = of + 1, below + (gain.high < 0)
+        if document.main == "accuracy" and all(way in rows for way in ways):
+            values.append([rows[way].metrics["accuracy"].mean for way in ways])
+    means = [sum(column) / len(values) for column in zip(*values, strict=True)]
+    shown = ", ".join(f"{way} {mean:.3f}" for way, mean in zip(ways, means, strict=True))
+    return [
+        f"Mean accuracy over the {len(values)} runs by accuracy that have all four: {shown}. Runs in which the whole "
+        f"interval of `auto` over none lies below 0: {below} of {of}.",
+        "",
+    ]
 
 
 def _has(row: Row, document: Document) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from idiolect.errors import InputError, NotFound
 from idiolect.memory import gate, statements
 from idiolect.memory.candidate import Candidate, Proposal
+from idiolect.memory.finding import find
 from idiolect.memory.reconcile import reconcile
 from idiolect.memory.tiers import tier
 from idiolect.store.forget import sources_of
@@ -87,14 +88,9 @@ def memories(
 def search(store: Store, user_id: str, query: str, k: int, now: float, *, everything: bool = False) -> list[Kept]:
     """Return the ``k`` best memories that hold for a query, the best first."""
     store.known(user_id)
-    seen, wanted = view(store, user_id, asked=now), k
-    while True:
-        hits = seen.search(query, wanted, kinds=("profile",))
-        found = _with_states(store, user_id, [hit.record for hit in hits])
-        held = [kept for kept in found if everything or kept.state.holds(now)]
-        if len(held) >= k or len(hits) < wanted:
-            return held[:k]
-        wanted *= 4
+    seen = view(store, user_id, asked=now)
+    hits, states = find(seen, query, k, lambda state: everything or state.holds(now))
+    return [Kept(hit.record, states.get(hit.record.id, State())) for hit in hits[:k]]
 
 
 def memory(store: Store, user_id: str, record_id: str) -> Kept:

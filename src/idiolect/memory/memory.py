@@ -7,6 +7,7 @@ from typing import Literal
 
 from idiolect.memory import gate, model_writer, statements
 from idiolect.memory.candidate import Proposal
+from idiolect.memory.finding import find
 from idiolect.memory.reconcile import reconcile
 from idiolect.memory.tiers import strength
 from idiolect.memory.unforeseen import with_unforeseen
@@ -18,6 +19,8 @@ from idiolect.types import Block, Call, Context, Hit, Item, Learnt, Record, Stat
 DENSE_UNITS = 10.0
 """The search counts a cosine as so many units of its word scores."""
 NEARLY, _SHARED = 0.6, 0.3
+_MOST = 64
+"""At most so many times ``k`` memories are looked through for ``k`` that hold."""
 CHARS = 400
 """Cut a memory at so many characters."""
 ALWAYS = 100.0
@@ -57,15 +60,9 @@ class Memory:
         return call.add(Block("memory", "What this person has said about themselves:", found, self.share))
 
     def _holding(self, query: str, user: User, ctx: Context) -> list[Hit]:
-        """Return the ``k`` best memories that hold; of a thing that changed often, many found ones do not."""
-        wanted, most, moment = self.k, 64 * self.k, min(user.now, ctx.clock())
-        while True:
-            hits = user.search(query, wanted, kinds=("profile",))
-            states = user.states([hit.record.id for hit in hits])
-            held = [hit for hit in hits if states.get(hit.record.id, State()).holds(moment)]
-            if len(held) >= self.k or len(hits) < wanted or wanted >= most:
-                break
-            wanted *= 4
+        """Return the ``k`` best memories that hold and bear on a question."""
+        moment = min(user.now, ctx.clock())
+        held, states = find(user, query, self.k, lambda state: state.holds(moment), _MOST * self.k)
         asked = frozenset(terms(query))
         best = max(map(_cosine, held), default=0.0)
         near = [hit for hit in held if ctx.embedder is None or _belongs(hit, asked, self.least, best)]
