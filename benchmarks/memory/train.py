@@ -4,8 +4,8 @@
 
 Data: ``clauses.jsonl`` (is a clause worth keeping, its topic, does it bear on safety) and ``pairs.jsonl`` (does a new
 statement end an old one, or say the same), both written for this purpose. Logistic regression with a quadratic penalty
-over MiniLM's vectors; the penalty is the one with the best log likelihood in 5-fold cross-validation. Neither half of
-the labelled exchanges is read here.
+over MiniLM's vectors, words and pairs of words; the penalty is the one with the best log likelihood in 5-fold
+cross-validation. Neither half of the labelled exchanges is read here.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from idiolect.memory import sameness, trained
+from idiolect.memory import sameness, trained, wording
 from idiolect.text.embedding import load_embedder
 
 Doubles = npt.NDArray[np.float64]
 HERE = Path(__file__).parent
-PENALTIES = (0.3, 1.0, 3.0)
-FOLDS, SEED, STRANGERS = 5, 0, 8
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)
+FOLDS, SEED, STRANGERS, LEAST = 5, 0, 8, 7
 
 
 def fit(x: Doubles, y: Doubles, penalty: float) -> Doubles:
@@ -96,11 +98,17 @@ def train_closing(
     rng = np.random.default_rng(SEED)
     for i, one in enumerate(new):
         others = [old[n] for n in rng.choice(len(old), STRANGERS, replace=False) if n != i]
-        features = np.array([trained.pair(one, other) for other in others])
+        features = trained.pairs(one, others, heads.signs)
         scores = (features @ w[:-1] + w[-1] for w in (heads.ends, heads.same))
         x += list(heads.of_one_matter(one, others, *scores))
     y = np.concatenate([wanted, np.zeros(len(x) - len(wanted))])
     return train("closing", np.array(x), y, report)
+
+
+def common(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the words and pairs of words that stand in at least :data:`LEAST` texts."""
+    counts = Counter(gram for text in texts for gram in wording.grams(text))
+    return tuple(sorted(gram for gram, count in counts.items() if count >= LEAST))
 
 
 def logit(p: Doubles) -> Doubles:
@@ -120,7 +128,11 @@ def main() -> None:
     assert embedder is not None
     report: dict[str, Any] = {"task": "memory-heads-1", "seed": SEED, "folds": FOLDS, "embedder": embedder.fingerprint}
     clauses, pairs = rows("clauses.jsonl"), rows("pairs.jsonl")
-    x = embedder.embed([row["text"] for row in clauses]).astype(np.float64)
+    words, changes = common([row["text"] for row in clauses]), common([row["new"] for row in pairs])
+    x = trained.clause(
+        [row["text"] for row in clauses],
+        embedder.embed([row["text"] for row in clauses]), {word: n for n, word in enumerate(words)},
+    )  # fmt: skip
     keep = np.array([row["keep"] for row in clauses], np.float64)
     worth = train("worth", x, keep, report)
     always = train("always", x, np.array([row["always"] for row in clauses], np.float64), report)
@@ -135,17 +147,19 @@ def main() -> None:
     old = sameness.read([row["old"] for row in pairs], embedder)
     new = sameness.read([row["new"] for row in pairs], embedder)
     relation = [row["relation"] for row in pairs]
-    both = np.stack([trained.pair(n, o) for n, o in zip(new, old, strict=True)])
+    signs = {word: n for n, word in enumerate(changes)}
+    both = np.concatenate([trained.pairs(n, [o], signs) for n, o in zip(new, old, strict=True)])
     ends = train("ends", both, np.array([r == "closes" for r in relation], np.float64), report)
     same = train("same", both, np.array([r == "same" for r in relation], np.float64), report)
-    closing = train_closing(trained.Heads(worth, always, topic, tuple(topics), ends, same, np.zeros(6)), new, old, both,
-                            relation, report)  # fmt: skip
+    heads = trained.Heads(worth, always, topic, tuple(topics), words, ends, same, np.zeros(6), changes)
+    closing = train_closing(heads, new, old, both, relation, report)
     files = [HERE / "clauses.jsonl", HERE / "pairs.jsonl"]
     report["data_sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     arrays = {"worth": worth, "always": always, "topic": topic, "ends": ends, "same": same, "closing": closing}
     np.savez_compressed(
-        args.out, embedder=embedder.fingerprint, topics=np.array(topics),
-        **{name: array.astype(np.float32) for name, array in arrays.items()},
+        args.out, embedder=embedder.fingerprint, topics="\n".join(topics), words="\n".join(words),
+        changes="\n".join(changes),
+        **{name: array.astype(np.float16) for name, array in arrays.items()},
     )  # fmt: skip
     args.report.parent.mkdir(parents=True, exist_ok=True)
     args.report.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

@@ -22,6 +22,8 @@ def passed(text, wishes=Wishes(), said="", answer=""):  # noqa: B008
         "Password for the portal Mrd_2040?zul does not work",
         "my key is sk-abcdefghij0123456789",
         "IBAN DE89 3704 0044 0532 0130 00",
+        "Ward code for the drug cupboard is 4471#",
+        "gate code: 9931, ring twice",
     ],
 )
 def test_secrets_are_taken_out_and_never_kept(text):
@@ -37,7 +39,10 @@ def test_the_secret_itself_goes_not_the_mark_before_it():
     assert "4417" not in clean
 
 
-@pytest.mark.parametrize("text", ["I forgot my password again", "My phone is 12 years old", "I bake 100 loaves a day"])
+@pytest.mark.parametrize("text", [
+    "I forgot my password again", "My phone is 12 years old", "I bake 100 loaves a day", "My zip code is 90210",
+    "It ends with error code 500", "I code 300 lines a day",
+])  # fmt: skip
 def test_what_only_speaks_of_secrets_stays(text):
     assert gate.without_secrets(text) == (text, 0)
 

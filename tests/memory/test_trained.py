@@ -6,7 +6,7 @@ import pytest
 from helpers import HashEmbedder
 from idiolect.memory import sameness, trained, unforeseen
 from idiolect.memory.candidate import Candidate
-from idiolect.memory.trained import CHANGE, Heads
+from idiolect.memory.trained import PAIR, Heads
 from idiolect.types import Turn
 
 
@@ -21,23 +21,29 @@ class Axes:
 
 
 def hand_made(**changes):
-    size = 3 * 3 + 11 + len(CHANGE)
-    weights = {
-        "worth": np.array([8.0, 0.0, 0.0, -4.0]),
-        "always": np.array([0.0, 8.0, 0.0, -4.0]),
-        "topic": np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+    size = 3 * 3 + 11 + 2
+    weights = {  # three axes, two words, length, bias
+        "worth": np.array([8.0, 0.0, 0.0, 0.0, -20.0, 0.0, -4.0]),
+        "always": np.array([0.0, 8.0, 0.0, 0.0, 0.0, 0.0, -4.0]),
+        "topic": np.array([[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]]),
         "topics": ("home", "work"),
+        "words": ("i keep", "?"),
         "ends": np.zeros(size + 1),
         "same": np.zeros(size + 1),
         "closing": np.zeros(6),
+        "changes": ("it now", "now"),
     }
     return Heads(**{**weights, **changes})
 
 
 def test_the_heads_by_hand():
-    heads, vectors = hand_made(), Axes().embed(["keep this", "other"])
-    assert heads.keep(vectors) == pytest.approx([1 / (1 + np.exp(-4)), 1 / (1 + np.exp(4))])
-    assert heads.topics_of(vectors) == ["home", "work"]
+    texts = ["keep this", "other", "keep this?"]
+    heads = hand_made()
+    x = heads.read(texts, Axes().embed(texts))
+    assert x.tolist() == [pytest.approx([1, 0, 0, 0, 0, 0.2]), pytest.approx([0, 0, 1, 0, 0, 0.1]),
+                          pytest.approx([1, 0, 0, 0, 0.3, 0.3])]  # fmt: skip
+    assert heads.keep(x) == pytest.approx([1 / (1 + np.exp(-4)), 1 / (1 + np.exp(4)), 1 / (1 + np.exp(2))])
+    assert heads.topics_of(x) == ["home", "work", "home"]
     new, old = sameness.read(["keep this now", "keep that"], Axes())
     ends, same = heads.relation(new, [old])
     assert ends == pytest.approx([0.5])
@@ -45,8 +51,8 @@ def test_the_heads_by_hand():
 
 
 def test_a_word_of_change_and_nearness_count_where_they_are_weighed():
-    weights = np.zeros(3 * 3 + 11 + len(CHANGE) + 1)
-    weights[9 + 11 + CHANGE.index("now")] = 2.0
+    weights = np.zeros(3 * 3 + 11 + 2 + 1)
+    weights[9 + 11] = 2.0 / PAIR  # "it now"
     closing = np.zeros(6)
     closing[0], closing[2] = 1.0, 1.0  # the first step's score, and four times the cosine
     heads = hand_made(ends=weights, closing=closing)
@@ -57,10 +63,10 @@ def test_a_word_of_change_and_nearness_count_where_they_are_weighed():
 
 def test_the_shipped_weights_fit_the_features():
     fingerprint, heads = trained._load()
-    dim = len(heads.worth) - 1
+    dim = len(heads.worth) - len(heads.words) - 2
     assert fingerprint
-    assert heads.topic.shape == (len(heads.topics), dim + 1)
-    assert len(heads.ends) == len(heads.same) == 3 * dim + 11 + len(CHANGE) + 1
+    assert heads.topic.shape == (len(heads.topics), len(heads.worth))
+    assert len(heads.ends) == len(heads.same) == 3 * dim + 11 + len(heads.changes) + 1
     assert len(heads.closing) == 6
 
 
@@ -89,5 +95,6 @@ def test_real_vectors_tell_a_fact_from_a_request():
     embedder = load_embedder("minilm")
     heads = trained.heads(embedder)
     assert heads is not None
-    kept = heads.keep(embedder.embed(["I repair church organs for a living", "Could you make the second line shorter"]))
+    texts = ["I repair church organs for a living", "Could you make the second line shorter"]
+    kept = heads.keep(heads.read(texts, embedder.embed(texts)))
     assert kept[0] > 0.75 > kept[1]

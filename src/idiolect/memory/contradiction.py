@@ -17,7 +17,7 @@ from idiolect.memory.sameness import Statement
 from idiolect.text.terms import terms
 from idiolect.types import Record
 
-ENDS, SAME = 0.4, 0.6
+ENDS, SAME = 0.5, 0.6
 """Bounds on what the trained heads say, chosen on the development half of the labelled exchanges."""
 _MOVING = re.compile(r"\b(?:mov\w+|relocat\w+|emigrat\w+|look\w* for a|flat|house)\b", re.IGNORECASE)
 _MEATLESS = frozenset({"vegetarian", "veggie", "vegan", "plant-based"})

@@ -27,6 +27,12 @@ _SECRETS = (
         r"(?=\S{0,40}\d)(?=\S{0,40}[A-Za-z])(?=\S{0,40}(?:[^a-zA-Z0-9\s.,:;?]|[?.,:;]\w))\S{8,}",
         re.IGNORECASE,
     ),
+    re.compile(  # of a door, a safe, an alarm
+        r"(?<!zip )(?<!post )(?<!postal )(?<!area )(?<!error )(?<!status )(?<!country )(?<!exit )"
+        r"\b(?:code|combination|combo)\b(?: (?:for|of|to|at|on) [^\n.:=]{1,40}?)?"
+        r"(?: is\b| was\b|:| ?=)\s*[#*]?\d{3,}[#*]?",
+        re.IGNORECASE,
+    ),
     re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[abp]|AKIA|AIza)[-_A-Za-z0-9]{12,}"),
     re.compile(r"\b(?:\d[ -]?){13,19}\b"),  # card numbers
     re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),  # social security

@@ -22,8 +22,8 @@ def with_unforeseen(found: Sequence[Candidate], turn: Turn, embedder: Embedder |
     texts = [*(one.text for one in found), *open_ones]
     if not texts:
         return []
-    vectors = embedder.embed(texts)
-    worth, safety, topics = heads.keep(vectors), heads.safety(vectors), heads.topics_of(vectors)
+    x = heads.read(texts, embedder.embed(texts))
+    worth, safety, topics = heads.keep(x), heads.safety(x), heads.topics_of(x)
     out = [_safe(one, bool(safety[n] >= SAFETY)) for n, one in enumerate(found)]
     for n, text in enumerate(open_ones, len(found)):
         if worth[n] >= KEEP:
