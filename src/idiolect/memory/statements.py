@@ -135,7 +135,7 @@ def _plainly_said(clause: Clause) -> bool:
     text = clause.plain
     left_out = clause.asks or clause.orders or LEFT_OUT in text or not 8 <= len(text) <= MAX_CHARS
     return not (
-        left_out or _CHAT.search(text) or _SUPPOSED.search(text) or _within_if(clause) or _KNOWN.search(clause.whole)
+        left_out or _SUPPOSED.search(text) or _within_if(clause) or _KNOWN.search(clause.whole)
         or attributes.others_fact(text)
     )  # fmt: skip
 
