@@ -205,9 +205,9 @@ def found_by(file: Path) -> dict[tuple[str, str], list[str]]:
     """Return the memories that another package found, by person and question."""
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     return {
-        (row["person"], row["question"]): [memory["text"] for memory in row["memories"]]
+        (row["person"], row["question"]): [memory["text"] for memory in row["found"]]
         for row in rows
-        if row.get("what") == "query"
+        if row["type"] == "query"
     }
 
 
