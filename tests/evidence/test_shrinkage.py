@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from idiolect.evidence.shrinkage import Measured, Prior, choose, nothing_known, pool, posterior
+from idiolect.evidence.shrinkage import DOUBT, Measured, Prior, choose, nothing_known, pool, posterior
 
 
 def people(rng, mean, spread, noise, count=200, n=8):
@@ -42,6 +42,23 @@ def test_the_population_is_found_again(spread):
     np.testing.assert_allclose(prior.mean, [0.3, -0.1], atol=4 * np.sqrt((spread**2 + 0.09 / 8) / 2000))
     np.testing.assert_allclose(np.sqrt(prior.between), spread, rtol=0.15)
     np.testing.assert_allclose(np.sqrt(prior.within), 0.3, rtol=0.05)
+
+
+def test_one_question_each_says_nothing_about_how_people_differ():
+    rng = np.random.default_rng(3)
+    _, found = people(rng, [-0.01], 0.0, 0.3, count=40, n=1)
+    prior = pool(found)
+    assert prior.between[0] == pytest.approx(0.0, abs=1e-12)
+    assert prior.within[0] == pytest.approx(np.var([one.mean[0] for one in found], ddof=1))
+    assert {choose(*posterior(one, prior), 0.25) for one in found} == {choose(*posterior(None, prior), 0.25)}
+
+
+def test_the_scatter_of_one_person_by_hand():
+    found = [Measured.of(np.array([[0.0, 2.0]])), Measured.of(np.array([[4.0, 6.0]]))]  # variance 2 each, means 1 and 5
+    prior = pool(found)
+    alike = 8.0 * 2  # the means' variance, were people alike, would be a single gain's over 2
+    assert prior.within[0] == pytest.approx((2 * 2.0 + DOUBT * alike) / (2 + DOUBT))
+    assert prior.between[0] == pytest.approx(8.0 - prior.within[0] / 2)
 
 
 def test_alike_people_are_served_alike_and_different_ones_differently():

@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
 
+DOUBT = 10.0
+"""Degrees of freedom that the view that people do not differ is worth."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -52,13 +55,19 @@ def nothing_known(methods: int, within: Doubles | None = None, weight: float = 6
 
 
 def pool(found: Sequence[Measured]) -> Prior:
-    """Estimate the population from several people."""
+    """Estimate the population from several people.
+
+    How far one person's gains scatter is known from those with two or more of them alone; the estimate is drawn towards
+    what it would be if people did not differ at all, so that with one question each, noise is not taken for character.
+    """
     means = np.stack([one.mean for one in found])  # [people, methods]
     freedom = np.array([max(0, one.n - 1) for one in found], np.float64)
     n = np.array([one.n for one in found], np.float64)
     variances = np.stack([one.variance for one in found])
-    within = freedom @ variances / max(1.0, freedom.sum())
     spread = means.var(axis=0, ddof=1) if len(found) > 1 else np.zeros(means.shape[1])
+    alike = spread / (1.0 / n).mean()
+    doubt = DOUBT if len(found) > 1 else 0.0
+    within = (freedom @ variances + doubt * alike) / max(1.0, freedom.sum() + doubt)
     between = np.maximum(0.0, spread - within * (1.0 / n).mean())
     weights = 1.0 / np.maximum(between + within / n[:, None], 1e-12)  # [people, methods]
     total = weights.sum(axis=0)
