@@ -144,7 +144,8 @@ def _papers(runs: dict[str, Document]) -> str:
         wide = {name: document for name, document in runs.items() if not name.endswith(".gate")}
         found = "; ".join(filter(None, (_measured(method, name, document) for name, document in wide.items())))
         paper = f"{entry['title']} ({entry['source']})"
-        lines.append(f"| `{method}` | {paper} | {entry['differs']} | {entry['reported']} | {found or entry.get('elsewhere', 'not measured')} |")
+        found = found or entry.get("elsewhere", "not measured")
+        lines.append(f"| `{method}` | {paper} | {entry['differs']} | {entry['reported']} | {found} |")
     return "\n".join(lines) + "\n"
 
 
