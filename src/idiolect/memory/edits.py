@@ -148,13 +148,12 @@ class Edits:
             return ()
         found, wishes = list[Item](), dict[str, str]()
         for place, record in sorted(alike, key=_age, reverse=True):
-            case = _case_of(record)
-            if len(found) == self.turns or case is None:
-                continue
-            if all(has(case.wanted, trait, value) for trait, value in wishes.items()):
-                used = Used("record", record.id, "edits", "edits_turns")
-                asked = shorten(case.said.question, _ASKED)
-                found.append(Item(case.wanted.strip(), used, -float(len(found)), asked, -float(len(found))))
+            if len(found) == self.turns:
+                break
+            case, asked = _case_of(record), shorten(record.input, _ASKED)
+            if case and asked and all(has(case.wanted, trait, value) for trait, value in wishes.items()):
+                used, rank = Used("record", record.id, "edits", "edits_turns"), -float(len(found))
+                found.append(Item(case.wanted.strip(), used, rank, asked, rank))
             wishes = {**place.traits, **wishes}
         return tuple(found)
 
