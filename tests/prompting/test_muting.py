@@ -8,6 +8,7 @@ import pytest
 from helpers import HashEmbedder, open_store, say
 from idiolect.backends.toy import ToyBackend
 from idiolect.prompting.assembly import personalize
+from idiolect.prompting.muting import without_muted
 from idiolect.prompting.profile import Profile
 from idiolect.prompting.retrieval import Retrieval
 from idiolect.store.states import set_wishes
@@ -92,3 +93,12 @@ def test_where_nothing_is_muted_nothing_is_looked_up_and_nothing_changes(store, 
     call = Call(({"role": "user", "content": "tulips?"},))
     set_wishes(store, "ana", Wishes(muted=("tulips",)))
     assert personalize(call, view(store, "nobody"), [RETRIEVAL], context())[0] is call
+
+
+def test_an_exchange_is_left_out_for_what_was_asked(store):
+    used = Used("artifact", "a", "m", "t")
+    asked = tuple(Item("Fine.", used, header=header) for header in ("How is my divorce going?", "How are you?"))
+    call = Call(({"role": "user", "content": "And now?"},), context=(Block("t", "", asked, turns=True),))
+    set_wishes(store, "ana", Wishes(muted=("divorce",)))
+    kept = without_muted(call, view(store, "ana")).context[0].items
+    assert [item.header for item in kept] == ["How are you?"]
