@@ -186,6 +186,15 @@ def test_old_traces_make_room(store):
         store.trace(f"{4:032x}")
 
 
+def test_a_user_whose_key_was_made_by_a_process_that_died_before_the_first_record_is_no_erased_one(tmp_path):
+    store = open_store(tmp_path)
+    store.keyring.ensure(["ana"])  # and the process dies
+    app = Idiolect(store, ToyBackend(), Settings(methods=("memory",)))
+    app.ask("I love jazz.", "ana")
+    app.drain()
+    assert [r.output for r in store.all_records("ana") if r.kind == "dialogue"] == ["I love jazz."]
+
+
 def test_a_turn_that_fails_holds_up_nobody_and_is_tried_again(tmp_path, monkeypatch):
     clock = [1_700_000_000.0]
     settings = Settings(methods=("memory",))

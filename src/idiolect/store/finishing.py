@@ -51,7 +51,7 @@ def keep_finished(store: Store, finished: Sequence[Finished], now: float) -> Non
     """Keep traces and turns of any number of users in one transaction; durable when this returns."""
     of_user: dict[str, list[Finished]] = {}
     for one in finished:
-        if one.number == 0 or store.exists(one.number):
+        if one.number == 0 or store.exists(one.user_id, one.number):
             of_user.setdefault(one.user_id, []).append(one)
     keys = store.keyring.ensure(of_user)
     with store.rows.write() as tx:

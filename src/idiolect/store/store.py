@@ -270,10 +270,13 @@ class Store:
         key = self.key(user_id)
         return 0 if key is None else key.uid
 
-    def exists(self, number: int) -> bool:
-        """Whether the user of that number is still there."""
+    def exists(self, user_id: str, number: int) -> bool:
+        """Whether a user still has that number; one may have a key and no row yet, where a process died in between."""
         with self.rows.read() as tx:
-            return tx.user(number) is not None
+            if tx.user(number) is not None:
+                return True
+        self.keyring.forget(user_id)  # another process may have erased the user since the key was cached
+        return self.number(user_id) == number
 
     def known(self, user_id: str) -> DataKey:
         """Return the user's key; raises :class:`NotFound` for an unknown user."""
