@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("--embedder", default="minilm", help="minilm, static or none")
     parser.add_argument("--write", default="rules", help="how memories are found: rules or model")
     parser.add_argument("--dialogues", type=int, help="only so many dialogues")
+    parser.add_argument("--sessions", type=int, default=0, help="only so many sessions of each, 0 for all")
     parser.add_argument("--answers", type=int, default=0, help="let the model answer so many questions in each arm")
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct")
     parser.add_argument("--threads", type=int, default=0)
@@ -229,7 +230,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, opened(folder, args) as app:
         turns = read_side.turns(files)
         people = sorted(turns)[: args.dialogues]
-        asked = [q for q in questions(files, turns) if q.user in people]
+        whole = {(q.user, q.text): q.evidence for q in questions(files, turns)}
+        turns = {user: first(turns[user], args.sessions) for user in turns}
+        asked = [q for q in questions(files, turns) if q.user in people and q.evidence == whole[q.user, q.text]]
         of = remember(app, {user: turns[user] for user in people}, args.write)
         counter, model = Counter(), app.backend
         app.backend = counter
@@ -241,6 +244,11 @@ def main() -> None:
             answers(app, some, args, lambda done: save(args.out, out | {"answers": done}))
 
 
+def first(turns: Mapping[str, Record], sessions: int) -> dict[str, Record]:
+    """Return the turns of the first so many sessions, 0 for all."""
+    return {dia: r for dia, r in turns.items() if not sessions or int(dia[1:].partition(":")[0]) <= sessions}
+
+
 def head(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
     """What made the result."""
     return {
@@ -248,6 +256,7 @@ def head(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
         "settings": {name: [{"name": s["name"], **registry.settings_of(registry.make_method(s)[1])} for s in specs]
                      for name, specs in ARMS.items()},
         "write": args.write, "embedder": args.embedder, "seed": SEED,
+        "dialogues": args.dialogues, "sessions": args.sessions,
         "left_out": f"{WRONG_KEYS.name}: 99 questions, and category 5",
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }  # fmt: skip

@@ -134,12 +134,15 @@ def seconds(when: float | str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=dates.UTC)).timestamp()
 
 
-def locomo(path: Path, turns: int) -> Iterator[dict[str, Any]]:
-    """Yield a dialogue's turns, ``turns`` at a time (0: a whole session); speaker b takes the assistant's place."""
+def locomo(path: Path, turns: int, sessions: int) -> Iterator[dict[str, Any]]:
+    """Yield a dialogue's turns, ``turns`` at a time (0: a whole session); speaker b takes the assistant's place.
+
+    ``sessions``: only the first so many, 0 for all.
+    """
     for sample in json.loads(path.read_text("utf-8")):
         talk = sample["conversation"]
         numbers = sorted(int(m[1]) for name in talk if (m := re.fullmatch(r"session_(\d+)", name)))
-        for number in numbers:
+        for number in numbers[: sessions or None]:
             date = dates.datetime.strptime(talk[f"session_{number}_date_time"].strip(), "%I:%M %p on %d %B, %Y")
             said = talk[f"session_{number}"]
             step = turns or len(said) or 1
@@ -256,7 +259,7 @@ def ask(memory: Any, counts: Counts, query: dict[str, Any], top_k: int) -> dict[
 
 def run(args: argparse.Namespace) -> None:
     source = Path(args.input)
-    stream = list(locomo(source, args.turns) if args.locomo else exchanges(source, not args.no_system))
+    stream = list(locomo(source, args.turns, args.sessions) if args.locomo else exchanges(source, not args.no_system))
     asked = locomo_questions(source) if args.locomo else []
     if args.queries:
         asked = [json.loads(line) for line in Path(args.queries).read_text("utf-8").splitlines() if line.strip()]
@@ -318,6 +321,7 @@ def main() -> None:
     parser.add_argument("--key", default="unused")
     parser.add_argument("--locomo", action="store_true", help="the input is locomo10.json")
     parser.add_argument("--turns", type=int, default=2, help="LoCoMo: turns in one add, 0 for a whole session")
+    parser.add_argument("--sessions", type=int, default=0, help="LoCoMo: only the first so many of each dialogue")
     parser.add_argument("--queries", default="", help="JSON lines {id, person, question, time}: asked at that time")
     parser.add_argument("--people", type=int, default=0, help="only the first so many")
     parser.add_argument("--clock", choices=("exchange", "today"), default="exchange", help="what mem0 takes for today")
