@@ -211,6 +211,14 @@ def found_by(file: Path) -> dict[tuple[str, str], list[str]]:
     }
 
 
+def made_by(file: Path) -> dict[str, Any]:
+    """What made the memories of another package: the first line of its file, and the hash of the whole."""
+    first_line, *_ = file.read_text("utf-8").splitlines()
+    left_out = ("type", "key", "base_url", "embed_url", "out", "server_pid")
+    told = {name: value for name, value in json.loads(first_line).items() if name not in left_out}
+    return told | {"file_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -257,6 +265,7 @@ def head(args: argparse.Namespace, files: Sequence[Path]) -> dict[str, Any]:
                      for name, specs in ARMS.items()},
         "write": args.write, "embedder": args.embedder, "seed": SEED,
         "dialogues": args.dialogues, "sessions": args.sessions,
+        "theirs": {name: made_by(Path(file)) for name, file in (one.split("=", 1) for one in args.theirs)},
         "left_out": f"{WRONG_KEYS.name}: 99 questions, and category 5",
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }  # fmt: skip

@@ -3,7 +3,8 @@
 CIPHER's loop (arXiv 2404.15269, section 4) with PROSE's check (arXiv 2505.23815): a phrase is believed only once it has
 brought an answer closer to what the person made of it. It is checked on the answer written again, not on a fresh
 draft: the person edited that very answer, so that a fresh draft lies farther off by its other words, whatever its form.
-A preference belongs to a kind of request, which the opening words of a request tell.
+A preference belongs to a kind of request, which the opening words of a request tell. The newest answers as the person
+would have them are shown beside the phrases, as earlier turns: small models follow them where they do not obey words.
 """
 
 from __future__ import annotations
