@@ -85,7 +85,7 @@ class Registry(Generic[T]):
 
 
 methods: Registry[Method] = Registry(
-    "method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory", "idiolect.evidence")
+    "method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory", "idiolect.adaptation", "idiolect.evidence")
 )
 backends: Registry[Backend] = Registry("backend", "idiolect.backends", ("idiolect.backends",))
 sources: Registry[Any] = Registry("import format", "idiolect.sources", ("idiolect.sources",))

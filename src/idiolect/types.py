@@ -6,7 +6,6 @@ A personalization method is an edit of one value, the :class:`Call`. All types h
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.artifact import Artifact as Artifact
+from idiolect.artifact import Body as Body
 from idiolect.equality import Equal
 from idiolect.records import KINDS as KINDS
 from idiolect.records import Hit as Hit
@@ -35,55 +36,6 @@ Level = Literal["input", "model", "objective", "trust"]
 
 EVERYONE = "*"
 """Owner of artifacts that were learnt from many people; no user can have this id."""
-
-_EMPTY: Mapping[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """What a method learnt about one user; immutable, its ``id`` is the hash of its content.
-
-    ``record_ids`` says what it came from: an artifact is stale once one of them is gone. ``people`` are the ids of the
-    others whose records shaped it: it goes when one of them is erased or no longer shares. ``scores`` holds what the
-    gate measured.
-    """
-
-    id: str
-    user_id: str
-    kind: str
-    method: str
-    settings: Mapping[str, Any]
-    payload: bytes
-    record_ids: tuple[str, ...]
-    time: float
-    base_model: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    people: tuple[str, ...] = ()
-
-    @staticmethod
-    def new(
-        user_id: str,
-        kind: str,
-        *,
-        method: str,
-        payload: bytes,
-        record_ids: Iterable[str],
-        time: float,
-        settings: Mapping[str, Any] = _EMPTY,
-        base_model: str = "",
-        scores: Mapping[str, float] = _EMPTY,
-        people: Iterable[str] = (),
-    ) -> Artifact:
-        """Build an artifact with its content-derived id."""
-        ids, others = tuple(record_ids), tuple(sorted(set(people)))
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (user_id, kind, method, repr(sorted(settings.items())), base_model, repr(time), *ids, *others):
-            digest.update(part.encode("utf-8", "surrogatepass") + b"\x1f")
-        digest.update(payload)
-        return Artifact(
-            digest.hexdigest(), user_id, kind, method, dict(settings), payload, ids, time, base_model, dict(scores),
-            others,
-        )  # fmt: skip
 
 
 class User(Protocol):
@@ -228,6 +180,18 @@ class Steer(Equal):
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """Add ``weight`` times a low-rank change of the model's weights; several add up, in weight space.
+
+    ``id`` is the artifact's, ``body`` holds the change in PEFT's format (:mod:`idiolect.training.peft_format`).
+    """
+
+    id: str
+    weight: float
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class Choose:
     """Draw ``n`` drafts and keep the one ``score`` likes best; ``score(drafts) -> one number each``.
 
@@ -275,7 +239,7 @@ class Call(Equal):
     mix: tuple[Branch, ...] = ()
     plausibility: float = 0.0
     steering: tuple[Steer, ...] = ()
-    adapters: tuple[tuple[str, float], ...] = ()  # (artifact id, weight)
+    adapters: tuple[Adapter, ...] = ()
     choose: Choose | None = None
     logits_processors: tuple[LogitsProcessor, ...] = ()
     sampling: Sampling = Sampling()

@@ -11,7 +11,7 @@ from idiolect import models
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.errors import ConfigError, InputError, ModelError, UnknownName, UnsupportedCall
 from idiolect.inside import Inside
-from idiolect.types import Backend, Branch, Call, Choose, Sampling
+from idiolect.types import Adapter, Backend, Body, Branch, Call, Choose, Sampling
 from tiny import CALLS, TEXTS, WORDS, ask, greedy
 
 
@@ -26,7 +26,7 @@ def test_nothing_heavy_is_imported_with_the_module():
 
 def test_what_it_cannot_do_is_refused_without_loading():
     model = TransformersBackend("nowhere")
-    adapted = ask("x", adapters=(("a", 1.0),))
+    adapted = ask("x", adapters=(Adapter("a", 1.0, Body.of(b"weights")),))
     chosen = ask("x", choose=Choose(1, lambda drafts: [0.0], (ask("y"), adapted)))
     for call in (adapted, chosen):
         for work in (

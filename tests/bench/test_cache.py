@@ -11,7 +11,7 @@ from helpers import HashEmbedder, InsideToy
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
 from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder, prompt_hash
 from idiolect.errors import InputError, MalformedAnswer, StoreError
-from idiolect.types import Branch, Call, Choose, Sampling, Steer
+from idiolect.types import Adapter, Body, Branch, Call, Choose, Sampling, Steer
 
 ASK = Call(({"role": "user", "content": "hello"},), sampling=Sampling(max_tokens=4))
 
@@ -36,7 +36,7 @@ def test_the_same_question_is_asked_once():
         Call(ASK.messages, sampling=Sampling(max_tokens=5)),
         Call(ASK.messages, sampling=Sampling(max_tokens=4, temperature=1.0)),
         Call(ASK.messages, sampling=ASK.sampling, extra={"tools": []}),
-        Call(ASK.messages, sampling=ASK.sampling, adapters=(("a", 1.0),)),
+        Call(ASK.messages, sampling=ASK.sampling, adapters=(Adapter("a", 1.0, Body.of(b"weights")),)),
         Call(ASK.messages, sampling=ASK.sampling, mix=(Branch(ASK.messages, 1.0),)),
         Call(ASK.messages, sampling=ASK.sampling, steering=(Steer(1, np.ones(3, np.float32)),)),
         Call(ASK.messages, sampling=ASK.sampling, soft_prompt=np.ones((1, 3), np.float32)),

@@ -69,8 +69,7 @@ def latest(user: User, template: Template | None, n: int, kinds: Sequence[str] =
     Records without output, what people say of themselves (``profile``) and mere remarks on an answer are not asked.
     What is held out with the same output to the same input as an earlier record is left out: it is known.
     """
-    own = [r for r in user.history if r.output.strip() and r.kind != "profile" and not _is_remark(r)]
-    own = [r for r in own if not kinds or r.kind in kinds]
+    own = [r for r in answered(user) if not kinds or r.kind in kinds]
     held = own[len(own) - min(n, len(own) // 3) :]
     if not held:
         return user, []
@@ -79,6 +78,14 @@ def latest(user: User, template: Template | None, n: int, kinds: Sequence[str] =
     options = template.options if template is not None and template.options else own_options(own)
     asked = [replay(record, template, options) for record in held if (record.input, record.output) not in known]
     return earlier, asked
+
+
+def answered(user: User) -> list[Record]:
+    """Return the records in which a person gave something, oldest first.
+
+    Records without output, what people say of themselves (``profile``) and mere remarks on an answer are left out.
+    """
+    return [r for r in user.history if r.output.strip() and r.kind != "profile" and not _is_remark(r)]
 
 
 def _is_remark(record: Record) -> bool:

@@ -1,0 +1,123 @@
+"""What a backend over open weights offers besides answers: training many people's adapters at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from idiolect.types import Body, Call
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A call and the text that answered it: the call is read, the text (and the end of the turn) is learnt.
+
+    Adapters of the call lie under the trained one and stay as they are; they are the same for all examples of a
+    training. ``weight`` is how much the example counts beside the others of its step. The end of the turn is not learnt
+    where the text was cut (``ends = False``).
+    """
+
+    call: Call
+    text: str
+    weight: float = 1.0
+    ends: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One adapter to train. ``key`` names it to whoever asked; nothing else of it depends on the name.
+
+    ``held`` is never learnt: its loss is measured after each pass over the examples, and the best pass is kept.
+    ``start`` is the adapter to go on from; without one it begins as no change at all.
+    """
+
+    key: str
+    examples: Sequence[Example]
+    held: Sequence[Example] = ()
+    start: Body | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How adapters are trained: LoRA (arXiv:2106.09685) by AdamW (arXiv:1711.05101)."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    """The change is scaled by ``alpha / rank``."""
+    modules: tuple[str, ...] = ()
+    """Last names of the linear modules that get a change (``q_proj``); empty for all linear modules of a layer."""
+    layers: int = 0
+    """Only the last so many layers are changed, 0 for all; what lies below is computed once for each example."""
+    rate: float = 1e-3
+    epochs: int = 3
+    batch: int = 4
+    """Examples of one person in a step."""
+    warmup: float = 0.1
+    """Part of the steps over which the rate rises."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    decay: float = 0.0
+    """Weight decay."""
+    clip: float = 1.0
+    """Each person's gradient is cut to this norm."""
+    proximal: float = 0.0
+    """``proximal / 2`` times the squared distance to where training began is added to the loss."""
+    patience: int = 0
+    """End once the held-out loss has not fallen for so many passes; 0 makes all passes."""
+    dtype: Literal["float32", "float16"] = "float16"
+    """How the finished weights are written."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished adapter in PEFT's format.
+
+    ``losses`` [nats a token] is the mean of each pass over the examples, ``held`` the held-out loss before the first
+    pass and after each; both are empty where there was nothing to learn from or to hold out.
+    """
+
+    key: str
+    body: Body
+    losses: tuple[float, ...]
+    held: tuple[float, ...]
+    steps: int
+    tokens: int
+    """Supervised tokens of one pass."""
+    seconds: float
+    """This adapter's share of the time."""
+
+
+class Checkpoints(Protocol):
+    """Where unfinished work is kept, sealed for the person it belongs to."""
+
+    def load(self, key: str) -> bytes | None:
+        """Return what was saved last under a job's key."""
+
+    def save(self, key: str, data: bytes) -> None:
+        """Keep unfinished work in the place of what was there; durable on return."""
+
+    def drop(self, key: str) -> None:
+        """Remove it."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What a backend over open weights also offers; ``"training"`` is then among :attr:`Backend.supports`."""
+
+    def train(
+        self,
+        jobs: Iterable[Job],
+        recipe: Recipe,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> Iterator[Trained]:
+        """Train one adapter for each job, many at once over one frozen model, and yield each when it is finished.
+
+        Jobs are taken as places become free, so that memory does not grow with their number; an adapter is the same
+        whatever is trained beside it. ``progress`` is told how many examples were learnt from since it was told last,
+        ``check`` may raise to end the work between two steps. With ``checkpoints`` a killed run goes on where it
+        stopped and ends with the same weights.
+        """
