@@ -79,6 +79,7 @@ class Engine:
         self.layers = _layers(torch, self.model, int(config.num_hidden_layers))
         self.overhead = _PASS if self.device.type == "cpu" else 64 * _PASS
         self.ends = self._end_ids()
+        self.end = self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else min(self.ends)
         self.attends_to_all = set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
 
     def tokens(self, text: str) -> list[int]:

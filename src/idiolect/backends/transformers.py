@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,10 @@ from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.registry import backend
+from idiolect.trainable import Checkpoints, Job, Recipe, Trained
 from idiolect.types import Call, Chunk, Completion, Floats
 
-_SUPPORTS = ("logprobs", "mix", "logits_processors", "soft_prompt", "steering", "choose", "inside")
+_SUPPORTS = ("logprobs", "mix", "logits_processors", "soft_prompt", "steering", "choose", "inside", "training")
 
 
 @backend("transformers", supports=_SUPPORTS, extra="transformers")
@@ -30,6 +31,7 @@ class TransformersBackend:
     largest number of rows in one pass; every branch of a mixture is a row. ``max_tokens`` ends an answer whose call
     sets no limit. ``threads`` is PyTorch's own choice where it is 0. A call without a temperature is greedy.
     ``deterministic`` passes one call at a time: in bfloat16 what shares a batch moves a score by tenths of a nat.
+    ``train_users`` is how many people's adapters are trained at once.
 
     A soft prompt stands before the whole prompt. Steering acts on the tokens of the answer and never on the prompt, so
     the first token is drawn, and a text of one token scored, without it. In a mixture both belong to the branches that
@@ -43,11 +45,13 @@ class TransformersBackend:
     max_tokens: int = 512
     threads: int = 0
     deterministic: bool = False
+    train_users: int = 8
 
     supports = frozenset[str]()  # set by @backend
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
+        self._training = threading.Lock()
         self._engine: Engine | None = None
         self._norm = 0.0
 
@@ -121,6 +125,25 @@ class TransformersBackend:
         """
         self._check(calls, continuations)
         return scoring.gradients(self._loaded(), calls, continuations, weights, self.rows)
+
+    def train(
+        self,
+        jobs: Iterable[Job],
+        recipe: Recipe,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> Iterator[Trained]:
+        """Train one adapter for each job, ``train_users`` at a time (:class:`idiolect.trainable.Trainable`).
+
+        One training at a time; answers may be asked for meanwhile and do not see it.
+        """
+        from idiolect.backends._torch_training import train
+
+        engine = self._loaded()
+        with self._training:
+            yield from train(engine, self.fingerprint, jobs, recipe, self.train_users, progress, check, checkpoints)
 
     @property
     def rows(self) -> int:

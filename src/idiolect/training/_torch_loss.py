@@ -1,0 +1,42 @@
+"""Cross-entropy over a frozen head, at supervised positions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_LOGITS = 1 << 24
+"""The most logits at once: 64 MiB in float32."""
+
+
+class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
+    # The gradient by the states is made beside the loss, so that no [tokens, vocabulary] tensor outlives its chunk.
+    @staticmethod
+    def forward(ctx: Any, states: Any, head: Callable[[Any], Any], targets: Any, weights: Any, size: int) -> Any:
+        losses, slopes = [], []
+        for part, wanted, weight in zip(states.split(size), targets.split(size), weights.split(size), strict=True):
+            with torch.enable_grad():
+                leaf = part.detach().requires_grad_(ctx.needs_input_grad[0])
+                loss = functional.cross_entropy(head(leaf).float(), wanted, reduction="none")
+                if ctx.needs_input_grad[0]:
+                    slopes.append(torch.autograd.grad((loss * weight).sum(), leaf)[0])
+            losses.append(loss.detach())
+        ctx.slopes = torch.cat(slopes) if slopes else None
+        ctx.mark_non_differentiable(found := torch.cat(losses))
+        return (found * weights).sum(), found
+
+    @staticmethod
+    def backward(ctx: Any, scale: Any, _losses: Any) -> Any:
+        return ctx.slopes * scale, None, None, None, None
+
+
+def head_loss(states: Any, head: Callable[[Any], Any], targets: Any, weights: Any, vocabulary: int) -> tuple[Any, Any]:
+    """Return the weighted sum of the losses [nats], which can be differentiated, and each token's loss ``[tokens]``.
+
+    ``states`` ``[tokens, hidden]`` are what the head reads, ``targets`` and ``weights`` ``[tokens]``.
+    """
+    total, losses = _HeadLoss.apply(states, head, targets, weights, max(1, _LOGITS // vocabulary))
+    return total, losses

@@ -1,0 +1,275 @@
+"""Many people's adapters trained at once over one frozen model.
+
+A step takes a few examples of each person who is in training; the rows of all of them go through the model together,
+in passes of like lengths, each row with its own person's factors. Losses are means within a person, gradients are cut
+and steps made person by person: an adapter is the same whatever is trained beside it. When somebody's is finished the
+next one takes the place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from idiolect.trainable import Checkpoints, Job, Recipe, Trained
+from idiolect.training import peft_format
+from idiolect.training._torch_loss import head_loss
+from idiolect.training._torch_lowrank import Batch, Change, changed, merged
+from idiolect.training._torch_stack import Stack
+from idiolect.training._torch_trunk import Decoder
+from idiolect.training.factors import LowRank
+from idiolect.training.modules import chosen, sites
+from idiolect.training.plan import Plan
+from idiolect.training.rows import TokenRow, passes
+from idiolect.training.unfinished import Unfinished
+from idiolect.types import Body, Floats
+
+SAVE_SECONDS = 60.0
+"""So often unfinished adapters are saved."""
+
+
+@dataclass
+class _Place:
+    # Somebody's training, as far as it has come.
+    job: Job
+    rows: list[TokenRow]
+    held: list[TokenRow]
+    plan: Plan
+    digest: str
+    at: Unfinished = field(default_factory=Unfinished)
+    best: Any = None
+    seconds: float = 0.0
+    states: dict[int, Any] = field(default_factory=dict)  # what the trunk makes of a row
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made, or the held-out loss has not fallen for long enough."""
+        recipe, held = self.plan.recipe, self.at.held
+        if self.at.step >= self.plan.steps:
+            return True
+        since = len(held) - 1 - min(range(len(held)), key=held.__getitem__) if held else 0
+        return bool(recipe.patience) and since >= recipe.patience
+
+    @property
+    def better(self) -> bool:
+        """Whether no held-out loss was lower than the last one."""
+        return not self.at.held or self.at.held[-1] <= min(self.at.held)
+
+
+class Trainer:
+    """One training run over a model: its sites, the stack of factors, and the passes."""
+
+    def __init__(
+        self, model: Any, layers: Sequence[Any], recipe: Recipe, places: int, tokens: int, under: LowRank | None
+    ) -> None:
+        """Prepare ``places`` trainings at a time, with passes of about ``tokens`` tokens.
+
+        ``under`` is an adapter that all calls carry: it is merged into copies of the weights it changes.
+        """
+        self.recipe, self._tokens = recipe, tokens
+        self._device = next(model.parameters()).device
+        found = sites(model, layers)
+        wanted = chosen(found, recipe.modules, recipe.layers, len(layers))
+        self._stack = Stack(wanted, recipe.rank, places, self._device, recipe.seed)
+        self._scaling = recipe.alpha / recipe.rank
+        beneath = {} if under is None else {name: merged(found[name], [under.delta(name)]) for name in under.modules}
+        self._sites = {name: site for name, site in found.items() if name in wanted or name in beneath}
+        self._changes = {
+            name: Change(
+                beneath.get(name, site.module.weight), site.module.bias, site.transposed,
+                *(self._stack.factors(name) if name in wanted else ()),
+            )
+            for name, site in self._sites.items()
+        }  # fmt: skip
+        self._anchor = torch.zeros(1, device=self._device, requires_grad=True)
+        self._decoder = Decoder(model, layers, min((site.layer for site in wanted.values()), default=0))
+        self._head, self._vocabulary = _head_of(model), int(model.get_output_embeddings().weight.shape[0])
+        self._splits: bool | None = None
+        self._places: list[_Place | None] = [None] * places
+
+    def run(
+        self,
+        jobs: Iterable[tuple[Job, list[TokenRow], list[TokenRow], str]],
+        fingerprint: str,
+        progress: Callable[[int], None] | None,
+        check: Callable[[], None] | None,
+        checkpoints: Checkpoints | None,
+    ) -> Iterator[Trained]:
+        """Train until no job is left; yield adapters as they are finished. A job comes with its rows and a digest."""
+        waiting, saved = iter(jobs), time.monotonic()
+        while True:
+            self._fill(waiting, checkpoints)
+            if not any(self._places):
+                return
+            if check is not None:
+                check()
+            count = self._step()
+            if progress is not None:
+                progress(count)
+            if checkpoints is not None and time.monotonic() - saved > SAVE_SECONDS:
+                self._save(checkpoints)
+                saved = time.monotonic()
+            yield from self._finished(fingerprint, checkpoints)
+
+    # -- coming and going --------------------------------------------------------------------------------------
+
+    def _fill(
+        self, waiting: Iterator[tuple[Job, list[TokenRow], list[TokenRow], str]], kept: Checkpoints | None
+    ) -> None:
+        for place, there in enumerate(self._places):
+            if there is not None or (given := next(waiting, None)) is None:
+                continue
+            job, rows, held, digest = given
+            one = self._places[place] = _Place(job, rows, held, Plan(self.recipe, len(rows)), digest)
+            start = None if job.start is None else peft_format.load(job.start.read())
+            self._stack.reset(place, start, self._scaling, bool(self.recipe.proximal))
+            before = None if kept is None else Unfinished.load(kept.load(job.key), digest)
+            if before is not None:
+                one.at = before
+                self._stack.bring_back(place, before.state)
+                one.best = None if before.best is None else torch.from_numpy(before.best).to(self._device)
+            elif held:
+                self._look(place, one)
+
+    def _finished(self, fingerprint: str, checkpoints: Checkpoints | None) -> Iterator[Trained]:
+        for place, one in enumerate(self._places):
+            if one is None or not one.done:
+                continue
+            row = self._stack.copy(place) if one.best is None else one.best
+            adapter = self._stack.adapter(row, self._scaling, fingerprint)
+            body = Body.of(peft_format.dump(adapter, self.recipe.dtype))
+            self._places[place] = None
+            tokens = sum(row.learnt for row in one.rows)
+            yield Trained(one.job.key, body, tuple(one.at.losses), tuple(one.at.held), one.at.step, tokens, one.seconds)
+            if checkpoints is not None:
+                checkpoints.drop(one.job.key)
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        for place, one in enumerate(self._places):
+            if one is not None:
+                best: Floats | None = None if one.best is None else one.best.cpu().numpy()
+                checkpoints.save(one.job.key, one.at.dump(one.digest, self._stack.state(place), best))
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def _step(self) -> int:
+        """Make one step for everybody in training; return from how many examples was learnt."""
+        asked = []
+        active = [(place, one) for place, one in enumerate(self._places) if one is not None and not one.done]
+        for place, one in active:
+            batch = one.plan.batch(one.at.step)
+            total = sum(one.rows[n].weight * one.rows[n].learnt for n in batch)
+            asked += [(place, n, one.rows[n], one.rows[n].weight / total) for n in batch]
+        for part in passes(asked, [len(row) for _, _, row, _ in asked], self._tokens):
+            self._learn(sorted(part, key=lambda job: job[0]))
+        if active:
+            recipe, counts = self.recipe, [one.at.step for _, one in active]
+            rates = [one.plan.rate(one.at.step) for _, one in active]
+            places = [place for place, _ in active]
+            self._stack.step(places, rates, counts, recipe.clip, recipe.decay, recipe.proximal)
+        for place, one in active:
+            one.at.step += 1
+            if one.plan.ends_epoch(one.at.step - 1):
+                one.at.end_epoch()
+                self._look(place, one)
+        return len(asked)
+
+    def _learn(self, part: Sequence[tuple[int, int, TokenRow, float]]) -> None:
+        start = time.perf_counter()
+        with torch.enable_grad():
+            total, losses, owners = self._loss(part)
+            total.backward()
+        each = (time.perf_counter() - start) / sum(len(row) for _, _, row, _ in part)
+        for place, _, row, _ in part:
+            one = self._places[place]
+            assert one is not None
+            one.seconds += each * len(row)
+        for place, loss, weight in zip(
+            owners, losses.tolist(), [w for *_, row, w in part for _ in range(row.learnt)], strict=True
+        ):
+            one = self._places[place]
+            assert one is not None
+            one.at.add(loss, weight)
+
+    def _look(self, place: int, one: _Place) -> None:
+        """Measure the held-out loss, and keep the factors where none was lower."""
+        if not one.held:
+            return
+        asked = [(place, -1 - n, row, row.weight) for n, row in enumerate(one.held)]
+        total = weight = 0.0
+        for part in passes(asked, [len(row) for _, _, row, _ in asked], self._tokens):
+            with torch.no_grad():
+                total += float(self._loss(part)[0])
+            weight += sum(row.weight * row.learnt for _, _, row, _ in part)
+        one.at.held.append(total / weight)
+        if one.better:
+            one.best = self._stack.copy(place)
+
+    def _loss(self, part: Sequence[tuple[int, int, TokenRow, float]]) -> tuple[Any, Any, list[int]]:
+        """Return the weighted loss of some rows, each supervised token's, and whose token it is."""
+        rows = [row for _, _, row, _ in part]
+        batch = Batch(tuple(place for place, *_ in part), self._anchor, self._scaling)
+        with changed(self._sites, self._changes, batch):
+            states = self._states(part, *self._inputs(rows))
+        seen, targets, weights, owners = [], list[int](), list[float](), list[int]()
+        for n, (place, _, row, weight) in enumerate(part):
+            seen.append(states[n, row.start - 1 : len(row) - 1])
+            targets += row.ids[row.start :]
+            weights += [weight] * row.learnt
+            owners += [place] * row.learnt
+        wanted = torch.tensor(targets, device=self._device)
+        total, losses = head_loss(
+            torch.cat(seen), self._head, wanted, torch.tensor(weights, device=self._device), self._vocabulary
+        )
+        return total, losses, owners
+
+    def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], ids: Any, mask: Any) -> Any:
+        if self._splits is None:
+            self._splits = self._decoder.splits(ids, mask)
+        if not self._splits:
+            return self._decoder.whole(ids, mask)
+        held = [self._kept(place) for place, *_ in part]
+        missing = [n for n, (_, row_id, _, _) in enumerate(part) if row_id not in held[n]]
+        if missing:
+            made = self._decoder.lower(ids[missing], None if mask is None else mask[missing])
+            for n, states in zip(missing, made, strict=True):
+                held[n][part[n][1]] = states[: len(part[n][2])].clone()
+        width = ids.shape[1]
+        trunk = [states[row_id] for states, (_, row_id, _, _) in zip(held, part, strict=True)]
+        padded = [torch.nn.functional.pad(one, (0, 0, 0, width - len(one))) for one in trunk]
+        return self._decoder.upper(ids, mask, torch.stack(padded))
+
+    def _kept(self, place: int) -> dict[int, Any]:
+        one = self._places[place]
+        assert one is not None
+        return one.states
+
+    def _inputs(self, rows: Sequence[TokenRow]) -> tuple[Any, Any]:
+        """Return ids ``[rows, longest]``, padded on the right, and their mask, none where all are alike in length."""
+        width = max(map(len, rows))
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        for n, row in enumerate(rows):
+            ids[n, : len(row)] = torch.tensor(row.ids)
+        if all(len(row) == width for row in rows):
+            return ids.to(self._device), None
+        lengths = torch.tensor([len(row) for row in rows])
+        mask = (torch.arange(width)[None] < lengths[:, None]).long()
+        return ids.to(self._device), mask.to(self._device)
+
+
+def _head_of(model: Any) -> Callable[[Any], Any]:
+    """Return the head as the model applies it: some families bound or scale the logits."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    cap, scale = getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", None)
+
+    def apply(states: Any) -> Any:
+        logits = head(states)
+        if scale:
+            logits = logits / scale
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    return apply

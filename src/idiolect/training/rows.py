@@ -1,0 +1,48 @@
+"""Token rows, and how they are put together into passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+_OVERHEAD = 64
+"""So many tokens' time a pass costs whatever it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A sequence of which the ids from ``start`` on are learnt, ``weight`` times."""
+
+    ids: tuple[int, ...]
+    start: int
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def learnt(self) -> int:
+        """How many tokens are learnt."""
+        return len(self.ids) - self.start
+
+
+def passes(items: Sequence[T], lengths: Sequence[int], tokens: int) -> list[list[T]]:
+    """Split items into passes of about ``tokens`` tokens, like lengths together so that little is padded.
+
+    The lengths are sorted and cut where least is read: rows times the longest, and an overhead for each pass.
+    """
+    order = sorted(range(len(items)), key=lambda n: lengths[n])
+    best, cut = [0.0], [0]
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        fitting = range(end - 1, max(-1, end - 1 - max(1, tokens // longest)), -1)
+        costs = {at: best[at] + (end - at) * longest + _OVERHEAD for at in fitting}
+        cut.append(min(costs, key=costs.__getitem__))
+        best.append(costs[cut[-1]])
+    found, end = list[list[T]](), len(order)
+    while end:
+        found.append([items[n] for n in order[cut[end] : end]])
+        end = cut[end]
+    return found[::-1]
