@@ -167,7 +167,7 @@ def test_no_byte_is_left_in_any_file(tmp_path, monkeypatch, way):
     share(store, "cleo", True)
     (record,) = store.all_records("cleo")
     store.put_artifacts([adapter(1, "cleo", record_ids=[record.id]), adapter(2, EVERYONE, people=("cleo",))])
-    StoredCheckpoints(store, "lora").save("cleo", MARK)
+    StoredCheckpoints(store, lambda: "lora").save("cleo", MARK)
 
     def left() -> set[str]:
         found = [path for path in tmp_path.rglob("*") if path.is_file() and MARK in path.read_bytes()]

@@ -30,7 +30,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def kept(store) -> Checkpoints:
-    return StoredCheckpoints(store, "lora rank 8")
+    return StoredCheckpoints(store, lambda: "lora rank 8")
 
 
 def files(store) -> list[Path]:
@@ -44,9 +44,9 @@ def test_what_was_saved_last_comes_back(tmp_path, store, kept):
     kept.save("ana", WORK)
     kept.save(f"ana{PART}second job", b"another")
     kept.save("bob", b"his")
-    again = StoredCheckpoints(open_store(tmp_path), "lora rank 8")
+    again = StoredCheckpoints(open_store(tmp_path), lambda: "lora rank 8")
     assert [again.load(key) for key in ("ana", f"ana{PART}second job", "bob")] == [WORK, b"another", b"his"]
-    assert StoredCheckpoints(store, "lora rank 4").load("ana") is None
+    assert StoredCheckpoints(store, lambda: "lora rank 4").load("ana") is None
     kept.drop("ana")
     kept.drop("ana")
     assert [kept.load(key) for key in ("ana", f"ana{PART}second job", "bob")] == [None, b"another", b"his"]
@@ -64,7 +64,7 @@ def test_files_name_nobody_and_are_sealed(store, kept):
 
 def saved_by(store, user):
     before = set(files(store))
-    StoredCheckpoints(store, "lora rank 8").save(user, WORK)
+    StoredCheckpoints(store, lambda: "lora rank 8").save(user, WORK)
     return set(files(store)) - before
 
 
@@ -87,7 +87,7 @@ from pathlib import Path
 from helpers import open_store
 from idiolect.store.checkpoints import StoredCheckpoints
 os.replace = lambda old, new: os._exit(9)
-StoredCheckpoints(open_store(Path({str(tmp_path)!r})), "lora rank 8").save("ana", b"new")
+StoredCheckpoints(open_store(Path({str(tmp_path)!r})), lambda: "lora rank 8").save("ana", b"new")
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 9
     assert len(files(store)) == 2  # what was being written is there, under a name of its own
@@ -127,7 +127,7 @@ def test_an_erased_person_leaves_nothing_and_gets_nothing(tmp_path, store, kept)
 
 
 def test_another_process_that_has_the_key_keeps_nothing_of_an_erased_person(tmp_path, store):
-    other = StoredCheckpoints(open_store(tmp_path), "lora rank 8")
+    other = StoredCheckpoints(open_store(tmp_path), lambda: "lora rank 8")
     other.save("ana", WORK)
     erase(store, "ana", 1e9)
     other.save("ana", WORK)
@@ -152,5 +152,5 @@ def test_what_nobody_went_on_with_is_removed_when_the_next_is_saved(store, kept)
     os.utime(path, (old, old))
     kept.save("bob", b"a run looks once")
     assert kept.load("ana") == WORK
-    StoredCheckpoints(store, "another").save("bob", b"new")
+    StoredCheckpoints(store, lambda: "another").save("bob", b"new")
     assert (kept.load("ana"), kept.load("bob")) == (None, b"a run looks once")

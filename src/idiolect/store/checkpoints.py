@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +34,12 @@ PART = "\x1f"
 class StoredCheckpoints:
     """:class:`idiolect.trainable.Checkpoints` over a store, of one kind of training.
 
-    ``training`` says what is trained how (method, settings, model): another training finds nothing. A job's key is the
-    person's id, or that, :data:`PART` and anything else.
+    ``training`` says what is trained how (method, settings, model), and is asked once there is something to keep or to
+    look for: another training finds nothing. A job's key is the person's id, or that, :data:`PART` and anything else.
     """
 
     store: Store
-    training: str
+    training: Callable[[], str]
     _swept: bool = field(default=False, init=False)
 
     def load(self, key: str) -> bytes | None:
@@ -85,7 +86,7 @@ class StoredCheckpoints:
         return user, self.store.keyring.ensure([user])[0] if user == EVERYONE else self.store.key(user)
 
     def _path(self, own: DataKey, key: str) -> Path:
-        return folder_of(self.store) / f"{_prefix(own)}-{own.mac(f'job {self.training}{PART}{key}').hex()}"
+        return folder_of(self.store) / f"{_prefix(own)}-{own.mac(f'job {self.training()}{PART}{key}').hex()}"
 
 
 def folder_of(store: Store) -> Path:

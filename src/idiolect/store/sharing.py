@@ -47,6 +47,25 @@ def permitted(store: Store, artifacts: Iterable[Artifact]) -> Iterator[Artifact]
             yield artifact
 
 
+def held(store: Store, artifacts: Iterable[Artifact]) -> Iterator[Artifact]:
+    """Yield artifacts whose owner is still there, with every record they rest on.
+
+    Deleting takes what was learnt from a record; what is learnt at that very moment must not outlive it.
+    """
+    for artifact in artifacts:
+        if artifact.user_id == EVERYONE or _has(store, artifact.user_id, set(artifact.record_ids)):
+            yield artifact
+
+
+def _has(store: Store, user_id: str, record_ids: set[str]) -> bool:
+    key = store.key(user_id)
+    if key is None:
+        return False
+    with store.rows.read() as tx:
+        there = tx.user(key.uid) is not None
+        return there and len(tx.find(key.uid, [key.mac(rid) for rid in record_ids])) == len(record_ids)
+
+
 def sharing(store: Store) -> Iterator[str]:
     """Return the ids of all who share."""
     return (info.id for info in store.everybody() if info.shares)
