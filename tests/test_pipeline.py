@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import ClassVar
 
 import pytest
 
@@ -8,11 +10,12 @@ from helpers import HashEmbedder, open_store, say
 from idiolect import registry
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
-from idiolect.errors import ConfigError, NotFound, UnknownName, UnsupportedCall
+from idiolect.errors import ConfigError, NotFound, Stopped, UnknownName, UnsupportedCall
 from idiolect.pipeline import Idiolect
 from idiolect.store.finishing import Finished, keep_finished
+from idiolect.store.sharing import share
 from idiolect.turns import dump
-from idiolect.types import Block, Call, Choose, Item, Turn, Used
+from idiolect.types import Artifact, Block, Body, Call, Choose, Item, Turn, Used
 
 
 @pytest.fixture
@@ -165,3 +168,144 @@ def test_yesterday_is_the_day_before_the_clock_of_the_house(app):
         u.text.split(": ")[-1]: u.parts.get("date", 0) for u in app.plan(call, "ana", methods=["retrieval"]).call.used
     }
     assert (found["saw a long film"] > 0, found["saw a film"]) == (True, 0)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Train two people at a time; write down what it saw."""
+
+    seen: list = field(default_factory=list)
+
+    def apply(self, call, user, ctx):
+        return call
+
+    def fit(self, users, ctx):
+        drawn = iter(users)
+        while some := list(islice(drawn, 2)):
+            self.seen.append([user.id for user in some])
+            for user in some:
+                if ctx.progress is not None:
+                    ctx.progress(len(self.seen), 0)
+                yield self.artifact(user, ctx)
+
+    def artifact(self, user, ctx):
+        ids = [record.id for record in user.history]
+        body = Body.of(user.id.encode())
+        return Artifact.new(user.id, "adapter", method="trainer", payload=b"{}", record_ids=ids, time=1.0, body=body)
+
+
+@pytest.fixture
+def trainer(app, monkeypatch):
+    """Return a function that registers a method; there are four people besides ana."""
+    app.store.add([say(f"p{n}", f"{n} likes tea", 1e9) for n in range(4)])
+
+    def register(method=None, batched=False):
+        method = method or Trainer()
+        registry.methods.names()
+        info = {"fit_needs": (), "peers": False, "together": False, "batched": batched}
+        entry = registry.Entry("trainer", type(method), info)
+        monkeypatch.setitem(registry.methods._entries, "trainer", entry)
+        monkeypatch.setattr(registry, "make_method", lambda spec: ("trainer", method))
+        return method
+
+    return register
+
+
+PEOPLE = ["ana", "p0", "p1", "p2", "p3"]
+
+
+def test_a_fit_sees_all_people_lazily_and_progress_is_told_as_they_are_drawn(app, trainer):
+    method, told = trainer(), []
+
+    def tell(done, total):
+        told.append((done, total, sum(bool(app.store.artifacts(user)) for user in PEOPLE)))
+
+    assert app.fit("trainer", PEOPLE, tell) == 5
+    assert method.seen == [["ana", "p0"], ["p1", "p2"], ["p3"]]
+    assert told == [(1, 5, 0), (2, 5, 2), (3, 5, 2), (4, 5, 4), (5, 5, 4)]
+    assert app.store.artifacts("p3")[0].body.read() == b"p3"
+
+
+def test_a_batched_method_tells_progress_itself(app, trainer):
+    trainer(batched=True)
+    told = []
+    app.fit("trainer", PEOPLE, lambda done, total: told.append((done, total)))
+    assert told == [(1, 0), (1, 0), (2, 0), (2, 0), (3, 0)]
+
+
+def test_what_was_yielded_before_a_fit_ended_stays(app, trainer):
+    @dataclass(frozen=True)
+    class Killed(Trainer):
+        def artifact(self, user, ctx):
+            if user.id == "p2":
+                app.stopping.set()
+            ctx.check()
+            return super().artifact(user, ctx)
+
+    trainer(Killed())
+    with pytest.raises(Stopped):
+        app.fit("trainer", PEOPLE)
+    assert [bool(app.store.artifacts(user)) for user in PEOPLE] == [True, True, True, False, False]
+
+
+def test_what_was_deleted_while_it_was_learnt_from_is_not_kept(app, trainer):
+    @dataclass(frozen=True)
+    class Late(Trainer):
+        def artifact(self, user, ctx):
+            made = super().artifact(user, ctx)
+            if user.id == "p0":
+                app.erase("p0")
+            if user.id == "p1":
+                app.store.delete("p1", [made.record_ids[0]])
+            return made
+
+    trainer(Late())
+    assert app.fit("trainer", PEOPLE) == 3
+    assert app.store.artifacts("p1") == []
+    assert "p0" not in {info.id for info in app.store.users()}
+
+
+def test_a_fit_keeps_unfinished_work_of_this_method_and_model_alone(app, trainer, monkeypatch):
+    found = []
+
+    @dataclass(frozen=True)
+    class Saving(Trainer):
+        rank: int = 1
+
+        def artifact(self, user, ctx):
+            found.append(ctx.checkpoints.load(user.id))
+            ctx.checkpoints.save(user.id, b"half done")
+            return super().artifact(user, ctx)
+
+    for method in (Saving(), Saving(), Saving(rank=2)):
+        trainer(method)
+        app.fit("trainer", ["ana"])
+    monkeypatch.setattr(type(app.backend), "fingerprint", "another model")
+    app.fit("trainer", ["ana"])
+    assert found == [None, b"half done", None, None]
+    assert app.context().checkpoints is None
+
+
+def test_the_backend_lets_go_of_the_weights_of_what_was_deleted(tmp_path):
+    class Holding(ToyBackend):
+        forgotten: ClassVar[list[str]] = []
+
+        def forget(self, artifact_ids):
+            self.forgotten.extend(artifact_ids)
+
+    app = Idiolect(open_store(tmp_path), Holding(), Settings())
+    app.store.add([say("ana", "one", 1.0), say("ben", "two", 1.0)])
+    for user in ("ana", "ben"):
+        share(app.store, user, True)
+    body, common = Body.of(b"weights"), {"method": "m", "payload": b"{}", "record_ids": (), "time": 1.0}
+    made = [
+        Artifact.new("ana", "adapter", body=body, **common),
+        Artifact.new("ana", "adapter", body=body, people=("ben",), **common),
+        Artifact.new("ben", "adapter", body=body, **common),
+    ]
+    app.store.put_artifacts(made)
+    share(app.store, "ben", False)
+    assert Holding.forgotten == [made[1].id]
+    app.erase("ben")
+    app.store.delete_artifacts("ana", [made[0].id])
+    assert Holding.forgotten == [made[1].id, made[2].id, made[0].id]

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -25,10 +25,11 @@ from idiolect.memory.feedback import Feedback
 from idiolect.memory.rating import rated
 from idiolect.opening import helper_of, open_store
 from idiolect.prompting.assembly import Named, personalize
+from idiolect.store.checkpoints import StoredCheckpoints
 from idiolect.store.erase import Receipt, erase
 from idiolect.store.finishing import Finished, Waiting, claim, keep_finished, put_back
 from idiolect.store.peers import Policy, StorePeers
-from idiolect.store.sharing import permitted, sharing
+from idiolect.store.sharing import held, permitted, sharing
 from idiolect.store.store import Store
 from idiolect.store.view import view
 from idiolect.tracing import rebuild, trace_of
@@ -49,6 +50,7 @@ from idiolect.types import (
     Sampling,
     Turn,
     Used,
+    User,
 )
 from idiolect.worker import Worker
 
@@ -109,6 +111,9 @@ class Idiolect:
     """Whether methods measure anew by themselves, in the background, once enough records have come."""
 
     def __post_init__(self) -> None:
+        forget = getattr(self.backend, "forget", None)
+        if forget is not None:  # it holds weights, and must let go of those that are deleted
+            self.store.dropped = forget
         policy = self.settings.peers
         self.peers = StorePeers(self.store, Policy(policy.texts, policy.least), asked=lambda: self.clock())
         self.journal = Journal[Finished](self._write_down)
@@ -163,11 +168,22 @@ class Idiolect:
 
     # -- planning ----------------------------------------------------------------------------------------------
 
-    def context(self, tokens: int | None = None, progress: Callable[[int, int], None] | None = None) -> Context:
-        """Return what methods may use."""
+    def context(
+        self,
+        tokens: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        fitting: MethodSpec | None = None,
+    ) -> Context:
+        """Return what methods may use; the one that is ``fitting`` may keep unfinished work."""
         budget = self.settings.prompt.tokens if tokens is None else tokens
         rng, embedder = np.random.default_rng(0), self.store.embedder
-        return Context(self.backend, self.clock, rng, embedder, progress, self.peers, self.helper, budget)
+        ctx = Context(self.backend, self.clock, rng, embedder, progress, self.peers, self.helper, budget)
+        if fitting is None:
+            return ctx
+        name, method = registry.make_method(fitting)
+        settings = sorted(registry.settings_of(method).items())
+        checkpoints = StoredCheckpoints(self.store, lambda: repr((name, settings, self.backend.fingerprint)))
+        return replace(ctx, check=self._go_on, checkpoints=checkpoints)
 
     def methods(self, specs: Sequence[MethodSpec] | None = None) -> tuple[Named, ...]:
         """Make the named methods, or the default ones."""
@@ -398,8 +414,11 @@ class Idiolect:
     def fit(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Run a method's offline learning for some users; return how many artifacts were new.
 
-        A method that learns together is fitted once, over those of them who share. Raises :class:`ConfigError` where
-        there is nothing to learn or nobody to learn from, :class:`UnsupportedCall` where the backend cannot do it.
+        The method draws people as it is ready for them, and each artifact is kept once it is made: of a killed run,
+        what was finished stays. A method that learns together reads those of them who share.
+
+        Raises :class:`ConfigError` where there is nothing to learn or nobody to learn from, :class:`UnsupportedCall`
+        where the backend cannot do it, :class:`Stopped` where the house is closed meanwhile.
         """
         name, method = registry.make_method(spec)
         if not isinstance(method, Fits):
@@ -409,13 +428,11 @@ class Idiolect:
             able = [e.name for e in registry.backends if need in e.info["supports"]]
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
-            return self._fit_together(name, method, users, progress)
-        made = 0
-        for done, user in enumerate(users, 1):
-            made += self._keep(method.fit([view(self.store, user, asked=self.clock())], self.context()))
-            if progress is not None:
-                progress(done, len(users))
-        return made
+            return self._keep(method.fit(self._sharing(name, users), self.context(progress=progress, fitting=spec)))
+        people: Iterable[User] = (view(self.store, user, asked=self.clock()) for user in users)
+        if info["batched"]:
+            return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))
+        return self._keep(method.fit(_told(people, len(users), progress), self.context(fitting=spec)))
 
     def prove(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Let a method measure what serves some users; return how many artifacts were new.
@@ -432,22 +449,22 @@ class Idiolect:
         people, ctx = [view(self.store, user, asked=self.clock()) for user in users], self.context(progress=progress)
         return self._keep(method.prove(people, replace(ctx, check=self._go_on)))
 
-    def _fit_together(
-        self, name: str, method: Fits, users: Sequence[str], progress: Callable[[int, int], None] | None
-    ) -> int:
-        """Learn from those of some users who share."""
+    def _sharing(self, name: str, users: Sequence[str]) -> list[User]:
+        """Return those of some users who share, for a method that learns from many."""
         wanted = set(users)
-        people = [view(self.store, user, asked=self.clock()) for user in sharing(self.store) if user in wanted]
+        people: list[User] = [
+            view(self.store, user, asked=self.clock()) for user in sharing(self.store) if user in wanted
+        ]
         if len(people) < self.settings.peers.least:
             raise ConfigError(
                 f"method {name!r} learns from many people at once: {len(people)} of {len(wanted)} share their records, "
                 f"peers.least is {self.settings.peers.least}. Ask them and record it with: idiolect consent USER --give"
             )
-        return self._keep(method.fit(people, self.context(progress=progress)))
+        return people
 
     def _keep(self, artifacts: Iterable[Artifact]) -> int:
-        """Keep what was learnt, except with the records of somebody who no longer shares; return how many were new."""
-        return self.store.put_artifacts(permitted(self.store, artifacts))
+        """Keep what was learnt, except from what was deleted or withdrawn meanwhile; return how many were new."""
+        return self.store.put_artifacts(permitted(self.store, held(self.store, artifacts)))
 
     # -- why ---------------------------------------------------------------------------------------------------
 
@@ -481,3 +498,11 @@ class Idiolect:
         """Remove a person with everything derived from them, and return the receipt."""
         self.drain()
         return erase(self.store, user, self.clock())
+
+
+def _told(people: Iterable[User], total: int, progress: Callable[[int, int], None] | None) -> Iterator[User]:
+    """Yield people, and tell of each once the next is asked for."""
+    for done, user in enumerate(people, 1):
+        yield user
+        if progress is not None:
+            progress(done, total)

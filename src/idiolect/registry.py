@@ -108,19 +108,21 @@ def method(
     fit_needs: tuple[str, ...] = (),
     peers: bool = False,
     together: bool = False,
+    batched: bool = False,
 ) -> Callable[[type[T]], type[T]]:
     """Register a frozen dataclass as a personalization method.
 
     ``paper`` names the source ("arXiv:2310.20081 section 3"); ``needs`` lists the :attr:`Call.needs` it may add,
     ``fit_needs`` what its ``fit`` must find among :attr:`Backend.supports` ("logprobs", "inside"). ``peers`` says that
     it reads what other people share. A method that learns ``together`` is fitted over all people who share at once, and
-    what it learns belongs to :data:`idiolect.types.EVERYONE`.
+    what it learns belongs to :data:`idiolect.types.EVERYONE`. One that is ``batched`` works on many people at
+    once and tells ``ctx.progress`` itself; of others, progress is told as they draw people.
     """
 
     def register(cls: type[T]) -> type[T]:
         _need_frozen(f"method {name!r}", cls)
         info = {"level": level, "paper": paper, "needs": needs, "fit_needs": fit_needs}
-        methods.add(name, cast("Callable[..., Method]", cls), **info, peers=peers, together=together)
+        methods.add(name, cast("Callable[..., Method]", cls), **info, peers=peers, together=together, batched=batched)
         return cls
 
     return register

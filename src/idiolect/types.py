@@ -27,6 +27,7 @@ from idiolect.records import record_id as record_id
 
 if TYPE_CHECKING:
     from idiolect.peers import Peers
+    from idiolect.trainable import Checkpoints
 
 Floats = npt.NDArray[np.float32]
 Message = Mapping[str, Any]
@@ -432,6 +433,9 @@ class Context:
     """Where methods learn for one kind of question: what it looks like."""
     check: Callable[[], None] | None = None
     """Called between the steps of long work; raises :class:`idiolect.errors.Stopped` where it is to end."""
+    checkpoints: Checkpoints | None = None
+    """Where a fit keeps what it has not finished, under the person's id; what is learnt for everyone under
+    :data:`EVERYONE`. Whoever is erased meanwhile has nothing kept."""
 
 
 class Method(Protocol):

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
@@ -241,13 +242,21 @@ def state(store: Store, user: str):
     )
 
 
+WEIGHTS = {"adapter": b"\x10" + bytes(7) + b'{"x":{}}' + b" " * 8, "other": b"\x00\xff" * 300}
+"""Bodies without a configuration: one with the head of safetensors, one without."""
+
+
 def full(folder: Path) -> Store:
-    from idiolect.types import Artifact
+    from idiolect.types import Artifact, Body
 
     store = filled(folder, 40)
     rid = next(store.all_records("ana")).id
     payloads = (b'{"claims":[]}', b"\x00\xff binary", b"[1, 2]")
     store.put_artifacts(Artifact.new("ana", "k", method="m", payload=p, record_ids=[rid], time=1.0) for p in payloads)
+    store.put_artifacts(
+        Artifact.new("ana", kind, method="m", payload=b"{}", record_ids=[rid], time=2.0, body=Body.of(data))
+        for kind, data in WEIGHTS.items()
+    )
     keep_finished(store, [Finished("ana", 0, "cd" * 16, dump({"id": "cd" * 16, "user": "ana", "answer": "x"}))], 0.0)
     store.set_groups("ana", ["g"])
     return store
@@ -261,8 +270,9 @@ def test_an_export_brings_back_the_same_state(tmp_path):
     assert manifest["files"]["records.jsonl"]["lines"] == 40
     other = open_store(tmp_path / "b", HashEmbedder())
     result = restore(other, path)
-    assert (result.records.added, result.artifacts, result.traces) == (40, 3, 1)
+    assert (result.records.added, result.artifacts, result.traces) == (40, 5, 1)
     assert state(other, "ana") == state(store, "ana")
+    assert {a.kind: a.body.read() for a in other.artifacts("ana") if a.body} == WEIGHTS
     again = restore(other, path)
     assert (again.records.added, again.records.known, again.artifacts, again.traces) == (0, 40, 0, 0)
     assert state(other, "ana") == state(store, "ana")
@@ -292,6 +302,62 @@ def test_a_damaged_export_changes_nothing(tmp_path):
         restore(other, tmp_path / "2.zip")
     assert other.users() == []
     assert not is_export(tmp_path / "a" / "keys" / "master.key")
+
+
+def test_weights_travel_as_files_of_their_own(tmp_path):
+    pytest.importorskip("safetensors")
+    from idiolect.training.factors import Factors, LowRank
+    from idiolect.training.peft_format import dump as blob
+    from idiolect.training.peft_format import load_folder
+    from idiolect.types import Artifact, Body
+
+    store = full(tmp_path / "a")
+    a, b = np.ones((2, 8), np.float32), np.arange(12, dtype=np.float32).reshape(6, 2)
+    change = LowRank({"model.layers.0.self_attn.q_proj": Factors(a, b)}, 2.0, "tiny@1")
+    body = Body.of(blob(change))
+    made = Artifact.new("ana", "adapter", method="lora", payload=b"{}", record_ids=[], time=3.0, body=body)
+    store.put_artifacts([made])
+    manifest = export(store, "ana", tmp_path / "1.zip", now=1e9)
+    folder = f"adapters/{made.id}"
+    assert manifest["files"][f"{folder}/adapter_model.safetensors"]["bytes"] == body.size
+    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
+        archive.extractall(tmp_path / "out")
+        assert "adapters/        3 changes" in archive.read("README.txt").decode()
+    assert load_folder(tmp_path / "out" / folder, "tiny@1") == change
+    other = open_store(tmp_path / "b")
+    restore(other, tmp_path / "1.zip", embed=False)
+    assert other.artifacts("ana")[0].id == made.id
+    assert other.artifacts("ana")[0].body.read() == body.read()
+
+
+@pytest.mark.parametrize("how", ["tampered", "not in the manifest", "missing"])
+def test_an_export_with_other_weights_changes_nothing(tmp_path, how):
+    store = full(tmp_path / "a")
+    export(store, "ana", tmp_path / "1.zip", now=1e9)
+    with zipfile.ZipFile(tmp_path / "1.zip") as good, zipfile.ZipFile(tmp_path / "2.zip", "w") as bad:
+        for name in good.namelist():
+            data = good.read(name)
+            if name == "manifest.json" and how == "not in the manifest":
+                manifest = orjson.loads(data)
+                manifest["files"] = {n: entry for n, entry in manifest["files"].items() if "adapters" not in n}
+                data = orjson.dumps(manifest)
+            if name.endswith("body.bin"):
+                if how == "missing":
+                    continue
+                data = data[::-1] if how == "tampered" else data
+            bad.writestr(name, data)
+    other = open_store(tmp_path / "b")
+    with pytest.raises(SourceError, match="nothing was imported"):
+        restore(other, tmp_path / "2.zip")
+    assert other.users() == []
+
+
+def test_an_export_of_before_there_were_weights_still_imports(tmp_path):
+    export(filled(tmp_path / "a", 3), "ana", tmp_path / "1.zip", now=1e9)
+    with zipfile.ZipFile(tmp_path / "1.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith("adapters")]
+        assert "adapters" not in archive.read("README.txt").decode()
+    assert restore(open_store(tmp_path / "b"), tmp_path / "1.zip", embed=False).records.added == 3
 
 
 def test_exporting_nobody_says_so(tmp_path):

@@ -274,7 +274,7 @@ def test_no_record_is_lost_when_meta_is_not_plain(tmp_path):
 
 
 def test_old_versions_of_an_artifact_go(tmp_path, monkeypatch):
-    monkeypatch.setattr("idiolect.store.store.VERSIONS_KEPT", 3)
+    monkeypatch.setattr("idiolect.store.versions.VERSIONS_KEPT", 3)
     store = open_store(tmp_path)
     made = [Artifact.new("ana", "k", method="m", payload=b"%d" % i, record_ids=[], time=float(i)) for i in range(5)]
     other = Artifact.new("ana", "k", method="m", settings={"a": 1}, payload=b"x", record_ids=[], time=9.0)

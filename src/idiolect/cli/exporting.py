@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from idiolect.cli.options import Json, UserId
-from idiolect.cli.output import emit
+from idiolect.cli.output import emit, size
 from idiolect.cli.root import DATA, command
 from idiolect.cli.session import need_user, opened_store
 from idiolect.errors import InputError
@@ -43,8 +43,10 @@ def export(
     if json:
         emit({"path": str(target), **manifest})
     else:
-        counts = ", ".join(f"{entry['lines']:,} {name.split('.')[0]}" for name, entry in manifest["files"].items())
-        typer.echo(f"{target}: {counts}")
+        files = manifest["files"].items()
+        counts = [f"{entry['lines']:,} {name.split('.')[0]}" for name, entry in files if "lines" in entry]
+        weights = sum(entry.get("bytes", 0) for _, entry in files)
+        typer.echo(f"{target}: {', '.join([*counts, *([f'{size(weights)} of weights'] if weights else [])])}")
 
 
 def _file_name(user: str) -> str:

@@ -141,7 +141,9 @@ def _restore(path: Path, user: str | None, dry_run: bool, no_embed: bool, json: 
 
     if dry_run:
         manifest = _manifest(path)
-        counts = {name.removesuffix(".jsonl"): entry["lines"] for name, entry in manifest["files"].items()}
+        counts = {
+            name.removesuffix(".jsonl"): entry["lines"] for name, entry in manifest["files"].items() if "lines" in entry
+        }
         done = {"format": "idiolect-export", "user": user or manifest["user"], "dry_run": True, **counts}
     else:
         with opened_store(embed=not no_embed) as store:

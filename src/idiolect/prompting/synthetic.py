@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ TOPICS = (
     "fashion and beauty", "home and garden", "education",
 )  # fmt: skip
 _ITEM_CHARS = 200
+_AT_ONCE = 16
+"""People whose questions go to the model together; what a killed run has not kept is no more than theirs."""
 _TOPICS_TITLE = "Out of a fixed list, the topics nearest to this person's records:"
 _GUESSES_TITLE = "GUESSES of things this person might like, made up because little is known of them; not their own:"
 
@@ -70,11 +73,15 @@ class Synthetic:
         return call.add(Block(slot, title, items, self.share, stable=True))
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
-        """Find everybody's topics in one batch of model calls, then make guesses for those with little history.
+        """Find many people's topics in one batch of model calls, then make guesses for those with little history.
 
         Where the model's answer names no topic of the list, topics are found by counting or by nearness.
         """
-        people = [(user, user.history[-self.records :]) for user in users if user.history]
+        drawn = iter(users)
+        while some := list(islice(drawn, _AT_ONCE)):
+            yield from self._fit_some([(user, user.history[-self.records :]) for user in some if user.history], ctx)
+
+    def _fit_some(self, people: Sequence[tuple[User, Sequence[Record]]], ctx: Context) -> Iterator[Artifact]:
         writer = ctx.helper or ctx.model
         answers = writer.generate([self._ask_topics(read) for _, read in people]) if people else []
         found = [self._topics(answer.text, read, ctx) for answer, (_, read) in zip(answers, people, strict=True)]

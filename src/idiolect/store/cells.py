@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from idiolect.errors import RecordTooLarge
+from idiolect.errors import NotFound, RecordTooLarge
 from idiolect.store.index import Entry
 from idiolect.store.rows import Plane
 from idiolect.text.terms import hash64, speaker_hash, terms
-from idiolect.types import KINDS, Artifact, Floats, Record
+from idiolect.types import KINDS, Artifact, Body, Floats, Record
 
 MAX_RECORD_BYTES = 16 << 20
 _INPUT_CHARS = 400
@@ -81,20 +81,29 @@ def load_entry(data: bytes) -> Entry:
 
 
 def dump_artifact(artifact: Artifact) -> bytes:
-    """Serialise an artifact: a JSON head and the payload as it is."""
+    """Serialise an artifact: a JSON head, which says of the body what it is, and the payload as it is."""
     head: dict[str, Any] = {
         "id": artifact.id, "kind": artifact.kind, "method": artifact.method, "settings": artifact.settings,
         "record_ids": artifact.record_ids, "time": artifact.time, "base_model": artifact.base_model,
         "scores": artifact.scores, "people": artifact.people,
     }  # fmt: skip
+    if artifact.body is not None:
+        head["body"] = [artifact.body.digest, artifact.body.size]
     data = orjson.dumps(head)
     return struct.pack("<I", len(data)) + data + artifact.payload
 
 
 def load_artifact(data: bytes, user_id: str) -> Artifact:
-    """Inverse of :func:`dump_artifact`."""
+    """Inverse of :func:`dump_artifact`; whoever knows where the body lies puts the way to read it in."""
     (size,) = struct.unpack_from("<I", data)
     head = orjson.loads(data[4 : 4 + size])
     head["record_ids"] = tuple(head["record_ids"])
     head["people"] = tuple(head.get("people", ()))
+    if "body" in head:
+        digest, length = head["body"]
+        head["body"] = Body(digest, length, _nowhere)
     return Artifact(user_id=user_id, payload=data[4 + size :], **head)
+
+
+def _nowhere() -> bytes:
+    raise NotFound("this artifact was read without its weights")

@@ -28,6 +28,7 @@ class Plane(IntEnum):
     TRACE = 6
     STATE = 7  # what happened to a record since it was written
     TURN = 8  # a finished turn that waits to be learnt from
+    BODY = 9  # weights of the artifact with the same number
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ class _Transaction:
             ).fetchone()[0],
             "artifacts": self.count(uid, Plane.ARTIFACT),
             "traces": self.count(uid, Plane.TRACE),
+            "bodies": self.count(uid, Plane.BODY),
         }
         cells = self._db.execute("DELETE FROM cell WHERE address >= ? AND address < ?", span).rowcount
         counts["index cells"] = cells - sum(counts.values())

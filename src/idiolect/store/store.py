@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from idiolect.errors import InputError, NotFound, RecordTooLarge
-from idiolect.store import cells, chunks, states
+from idiolect.store import bodies, cells, checkpoints, chunks, states, versions
 from idiolect.store.cache import IndexCache
 from idiolect.store.index import CHUNK, Entry, Snapshot
 from idiolect.store.keys import DataKey, Keyring, MasterKey
@@ -21,10 +21,6 @@ from idiolect.store.sealed import SealedReader, SealedWriter
 from idiolect.store.sqlite import SqliteRows
 from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Learnt, Record
 
-VERSIONS_KEPT = 20
-"""Artifacts of one method with the same settings; the oldest beyond that go."""
-VERSIONS_OF_LARGE, LARGE = 2, 32 << 10
-"""The same for artifacts of more than so many bytes, or learnt from many people: every request reads them."""
 BATCH = 2000
 _REMEMBERED = 4096  # users whose opened facts and artifacts are held
 
@@ -55,11 +51,13 @@ class UserInfo:
 class Store:
     """Users' data over one database and one keyring. Safe to use from several threads and processes."""
 
-    def __init__(self, rows: Rows, keyring: Keyring, embedder: Embedder | None, cache_bytes: int) -> None:
-        self.rows, self.keyring, self.embedder = rows, keyring, embedder
+    def __init__(self, rows: Rows, keyring: Keyring, embedder: Embedder | None, cache_bytes: int, folder: Path) -> None:
+        self.rows, self.keyring, self.embedder, self.folder = rows, keyring, embedder, folder
         self._cache = IndexCache(cache_bytes)
         self._abouts: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
         self._artifacts: dict[int, tuple[tuple[int, int], tuple[Artifact, ...]]] = {}
+        self.dropped: Callable[[Sequence[str]], object] = lambda artifact_ids: None
+        """Told the ids of artifacts that this process has deleted: whoever holds their weights in memory lets go."""
 
     @staticmethod
     def open(
@@ -67,7 +65,7 @@ class Store:
     ) -> Store:
         """Open or create the store under the folders ``data`` and ``keys``."""
         keyring = Keyring(keys / "keyring.db", master)
-        return Store(SqliteRows(data / "data.db"), keyring, embedder, cache_bytes)
+        return Store(SqliteRows(data / "data.db"), keyring, embedder, cache_bytes, data)
 
     def close(self) -> None:
         """Close the database and forget all keys."""
@@ -140,9 +138,13 @@ class Store:
         return Added(len(fresh), len(rows) - len(fresh))
 
     def delete(self, user_id: str, record_ids: Iterable[str]) -> tuple[int, list[str]]:
-        """Delete records and every artifact made from one of them; return how many, and the artifacts' ids."""
+        """Delete records and every artifact made from one of them; return how many, and the artifacts' ids.
+
+        Unfinished training may hold something of them: it goes first, all of this user's.
+        """
         key = self.known(user_id)
         ids = set(record_ids)
+        checkpoints.forget(self, key)
         with self.rows.write() as tx:
             row = tx.user(key.uid)
             if row is None:
@@ -155,10 +157,11 @@ class Store:
             chunks.blank(own, row, sorted(found.values()), int(self.about(key, row)["dim"]))
             own.delete(Plane.ITEM, found.values())
             tx.unlink(key.uid, found)
-            stale = {n: a.id for n, a in _artifacts(own, user_id) if ids.intersection(a.record_ids)}
-            own.delete(Plane.ARTIFACT, stale)
+            stale = {n: a.id for n, a in bodies.load(self, own, user_id) if ids.intersection(a.record_ids)}
+            bodies.drop(own, stale)
             tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found)))
         self._cache.drop(key.uid)
+        self.dropped([*stale.values()])
         return len(found), list(stale.values())
 
     def learn(self, user_id: str, learnt: Learnt, job: int = 0) -> Added | None:
@@ -170,6 +173,7 @@ class Store:
             return Added()
         entries = self._entries(learnt.records)
         rows = [(r.id, cells.dump_record(r), entry) for r, entry in zip(learnt.records, entries, strict=True)]
+        artifacts = [bodies.fetched(artifact) for artifact in learnt.artifacts]
         key = self.keyring.ensure([user_id])[0]
         with self.rows.write() as tx:
             if job and not tx.dequeue(job):
@@ -180,8 +184,8 @@ class Store:
             own.delete(Plane.TURN, [job % MAX_NUMBER] if job else [])
             row = states.merge(self, own, row, learnt.states, learnt.records)
             tx.put_user(row)
-            for artifact in learnt.artifacts:
-                self._put_artifact(tx, *self.row(tx, user_id, key), artifact)
+            kept = [versions.put(self, tx, *self.row(tx, user_id, key), artifact) for artifact in artifacts]
+        self.dropped([name for gone in kept for name in gone or ()])
         return added
 
     def _entries(self, records: Sequence[Record], embed: bool = True) -> list[Entry]:
@@ -400,33 +404,26 @@ class Store:
     # -- artifacts ---------------------------------------------------------------------------------------------
 
     def put_artifacts(self, artifacts: Iterable[Artifact]) -> int:
-        """Keep artifacts; one that is there already changes nothing. Returns how many were new.
+        """Keep artifacts, each as soon as it comes; one that is there already changes nothing. Return how many are new.
 
-        Of one method with the same settings the newest 20 are kept, of what is large or of everyone 2.
+        Of one method with the same settings the newest 20 are kept, of those with weights 3, of what else is large or
+        of everyone 2.
         """
         added = 0
-        for artifact in artifacts:
+        for artifact in map(bodies.fetched, artifacts):
             key = self.keyring.ensure([artifact.user_id])[0]
             with self.rows.write() as tx:
-                added += self._put_artifact(tx, *self.row(tx, artifact.user_id, key), artifact)
+                gone = versions.put(self, tx, *self.row(tx, artifact.user_id, key), artifact)
+            self.dropped(gone or [])
+            added += gone is not None
         return added
 
-    def _put_artifact(self, tx: Writer, key: DataKey, row: UserRow, artifact: Artifact) -> bool:
-        own = SealedWriter(tx, key)
-        there = _artifacts(own, artifact.user_id)
-        if any(old.id == artifact.id for _, old in there):
-            return False
-        sort = (artifact.kind, artifact.method, artifact.settings)
-        alike = [n for n, old in there if (old.kind, old.method, old.settings) == sort]
-        large = artifact.user_id == EVERYONE or len(artifact.payload) > LARGE
-        most = VERSIONS_OF_LARGE if large else VERSIONS_KEPT
-        own.delete(Plane.ARTIFACT, alike[: max(0, len(alike) + 1 - most)])
-        own.put(Plane.ARTIFACT, [(row.artifacts, cells.dump_artifact(artifact))])
-        tx.put_user(replace(row, version=row.version + 1, artifacts=row.artifacts + 1))
-        return True
-
     def artifacts(self, user_id: str) -> list[Artifact]:
-        """Return a user's artifacts, newest first."""
+        """Return a user's artifacts, newest first.
+
+        Bodies are not read until they are asked for; ``read`` then raises :class:`NotFound` where the artifact was
+        deleted meanwhile, :class:`StoreCorrupt` where the body does not verify.
+        """
         key = self.key(user_id)
         if key is None:
             return []
@@ -437,7 +434,7 @@ class Store:
             if held is None or held[0] != state:
                 if len(self._artifacts) >= _REMEMBERED:
                     self._artifacts.clear()
-                found = tuple(a for _, a in reversed(_artifacts(SealedReader(tx, key), user_id)))
+                found = tuple(a for _, a in reversed(bodies.load(self, SealedReader(tx, key), user_id)))
                 held = self._artifacts[key.uid] = (state, found)
         return list(held[1])
 
@@ -447,10 +444,11 @@ class Store:
         with self.rows.write() as tx:
             row = tx.user(key.uid)
             own = SealedWriter(tx, key)
-            gone = [n for n, a in _artifacts(own, user_id) if a.id in ids]
-            own.delete(Plane.ARTIFACT, gone)
+            gone = {n: a.id for n, a in bodies.load(self, own, user_id) if a.id in ids}
+            bodies.drop(own, gone)
             if row is not None and gone:
                 tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1))
+        self.dropped([*gone.values()])
         return len(gone)
 
     # -- traces ------------------------------------------------------------------------------------------------
@@ -486,7 +484,3 @@ class Store:
             self._abouts.pop(key.uid, None)
             self._artifacts.pop(key.uid, None)
         self.keyring.forget(user_id)
-
-
-def _artifacts(cells_of: SealedReader, user_id: str) -> list[tuple[int, Artifact]]:
-    return [(n, cells.load_artifact(data, user_id)) for n, data in cells_of.all(Plane.ARTIFACT)]

@@ -86,6 +86,21 @@ def config_of(adapter: LowRank, base_name: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def config_in(data: bytes) -> dict[str, Any] | None:
+    """Return the configuration that :func:`dump` put into a blob, ``None`` where it is no such blob.
+
+    The weights are not read, and no library is needed.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if not 0 < size <= len(data) - 8:
+        return None
+    try:
+        config = orjson.loads(_metadata(data)[_CONFIG])
+    except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
 def save_folder(data: bytes, folder: Path, base_name: str) -> Path:
     """Write a blob as a PEFT folder, and return it."""
     adapter = load(data)
