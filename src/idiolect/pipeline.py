@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ class Idiolect:
             return ctx
         name, method = registry.make_method(fitting)
         settings = sorted(registry.settings_of(method).items())
-        checkpoints = StoredCheckpoints(self.store, lambda: repr((name, settings, self.backend.fingerprint)))
+        checkpoints = StoredCheckpoints(self.store, cache(lambda: repr((name, settings, self.backend.fingerprint))))
         return replace(ctx, check=self._go_on, checkpoints=checkpoints)
 
     def methods(self, specs: Sequence[MethodSpec] | None = None) -> tuple[Named, ...]:
