@@ -17,7 +17,6 @@ from idiolect.training import gguf_format, peft_format
 from idiolect.types import Adapter
 
 
-
 class Engine(Protocol):
     """What holds the adapters."""
 
