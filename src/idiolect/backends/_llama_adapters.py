@@ -61,6 +61,11 @@ class Residents(Generic[E]):
         """The engine, where there is one; it may be replaced at any time."""
         return self._engine
 
+    @property
+    def loaded(self) -> list[Key]:
+        """Which adapters it holds."""
+        return list(self._loaded)
+
     @contextlib.contextmanager
     def lease(self, adapters: Sequence[Adapter] = ()) -> Iterator[Lease[E]]:
         """Use an engine that holds these adapters. The work inside must end by itself: a change waits for it.
