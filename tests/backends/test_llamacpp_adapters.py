@@ -88,16 +88,16 @@ def scores(model, *adapters):
 
 
 def first(model, text, *adapters, **extra):
-    """Log probabilities of some tokens as the first of a generated answer; unlike scores they may come from a cache."""
+    """The likeliest tokens to begin an answer with; unlike scores they may come from a cache."""
     sampling = Sampling(temperature=0.0, max_tokens=1, seed=1)
-    call = ask(text, *adapters, sampling=sampling, extra={"logprobs": True, "top_logprobs": 50000, **extra})
+    call = ask(text, *adapters, sampling=sampling, extra={"logprobs": True, "top_logprobs": 500, **extra})
     rows = model.generate([call])[0].raw["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    found = {row["id"]: row["logprob"] for row in rows}
-    return np.array([found.get(token, np.nan) for token in range(1000, 1400)])  # none for a part of a character
+    return {row["id"] for row in rows}
 
 
 def apart(one, two):
-    return np.nanmax(np.abs(one - two))
+    """The part of them that is not common: computed with the same weights less than a fifth, else most."""
+    return 1 - len(one & two) / max(len(one), len(two))
 
 
 def test_adapters_change_scores(alone):
@@ -191,29 +191,33 @@ class TestWhoseIsWhose:
             assert scores(model, one) == pytest.approx(alone[1], abs=1e-3)
 
     def test_no_cache_gives_one_person_what_was_computed_with_anothers(self, one, two):
-        # the same prompt again and again in one slot, with others between: prompts are taken from slots and caches
-        fresh, long = {}, "the river and the sea and " * 12
-        for name, using in (("none", ()), ("one", (one,)), ("two", (two,))):
+        # The same prompt again and again in one slot, with others between: it may be found there and, since little of
+        # what stands there is kept for the other one, among the prompts that are kept outside.
+        long, other = "the river and the sea and " * 12, "a house with a red door, " * 12
+        whose = {"none": (), "one": (one,), "two": (two,)}
+        fresh = {}
+        for name, using in whose.items():
             backend = LlamaCppBackend(n_ctx=512, slots=1, threads=1)
             fresh[name] = first(backend, long, *using)
             backend.close()
         backend = LlamaCppBackend(n_ctx=512, slots=1, threads=1)
-        steps = [("one", long), ("none", long), ("one", long), ("two", "Who?"), ("two", long), ("two", "Who?")]
-        steps += [("none", long), ("none", "Who?"), ("one", "Who?"), ("one", long)]
-        for name, text in steps:
-            got = first(backend, text, *{"none": (), "one": (one,), "two": (two,)}[name])
-            if text == long:
-                off = {other: apart(got, expected) for other, expected in fresh.items()}
-                assert off.pop(name) < 1
-                assert min(off.values()) > 3
+        first(backend, other, one, two)  # loads both
+        for name in ("one", "none", "two"):
+            first(backend, long, *whose["one"])
+            first(backend, other, *whose[name])
+            got = first(backend, long, *whose[name])
+            off = {which: apart(got, expected) for which, expected in fresh.items()}
+            assert off.pop(name) < 0.25
+            assert min(off.values()) > 0.5
+            assert apart(first(backend, long, *whose["none"]), fresh["none"]) < 0.25
         backend.close()
 
     def test_a_client_cannot_name_an_adapter(self, model, one, two):
         plain = first(model, "Who am I?")
         model.logprobs([ask("hi", one, two)], ["there"])
         chosen = first(model, "Who am I?", lora=[{"id": 0, "scale": 1.0}, {"id": 1, "scale": 1.0}])
-        assert apart(chosen, plain) < 1
-        assert apart(first(model, "Who am I?", one), plain) > 3
+        assert apart(chosen, plain) < 0.25
+        assert apart(first(model, "Who am I?", one), plain) > 0.5
 
     def test_at_the_same_time(self, model, one, two):
         three = adapter("three", random(8))  # one more than are kept
@@ -226,7 +230,7 @@ class TestWhoseIsWhose:
             for step in range(3):
                 using = (number + step) % len(users)
                 off = [apart(first(model, text, *users[using]), other) for other in expected]
-                if np.argmin(off) != using or off[using] > 1.5:
+                if np.argmin(off) != using or off[using] > 0.25:
                     wrong.append((using, off))
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

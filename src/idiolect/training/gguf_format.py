@@ -84,14 +84,14 @@ def write(adapter: LowRank, base: Base, path: Path) -> None:
 
 
 def _tensors(adapter: LowRank, base: Base) -> dict[str, Floats]:
-    names = _names(base.architecture, base.blocks)
+    names, rank = _names(base.architecture, base.blocks), adapter.rank
     out: dict[str, Floats] = {}
     for module, one in adapter.modules.items():
         name = f"{names.get(module, module)}.weight"
         _check(module, one, base.shapes.get(name))
         if one.rank:
             # alpha is the largest rank for all; the adapter's own scaling, and a smaller rank's, go into the factor
-            scale = np.float32(adapter.scaling * one.rank / adapter.rank)
+            scale = np.float32(adapter.scaling * one.rank / rank)
             out[f"{name}.lora_a"] = one.a
             out[f"{name}.lora_b"] = scale * _rows(module, one.b, base)
     if not out:
