@@ -215,7 +215,7 @@ class _Batch:
             chunk: Chunk | Exception | None
             try:
                 with self._engine.torch.inference_mode():
-                    chunk = request.answer.take(logits[places], best[places[0]])
+                    chunk = request.answer.take(_rows_of(logits, places), best[places[0]])
             except Exception as error:  # noqa: BLE001 - raised again by the reader of this answer
                 chunk = error
             if chunk is not None:
@@ -246,3 +246,10 @@ class _Batch:
 
     def _rows(self) -> list[Row]:
         return [request.answer.rows[branch] for request, branch in self._places]
+
+
+def _rows_of(logits: Any, places: Sequence[int]) -> Any:
+    # A view where the rows stand together, as they nearly always do.
+    if list(places) == list(range(places[0], places[0] + len(places))):
+        return logits[places[0] : places[0] + len(places)]
+    return logits[places]
