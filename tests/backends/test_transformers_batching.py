@@ -13,7 +13,7 @@ import pytest
 
 from adapted import change, modules, some, worn
 from idiolect.backends.transformers import TransformersBackend
-from idiolect.errors import InputError
+from idiolect.errors import InputError, ModelError
 from idiolect.types import Adapter, Body, Branch, Sampling, Steer
 from tiny import CALLS, TEXTS, ask, greedy
 
@@ -192,6 +192,26 @@ def test_a_pass_that_fails_is_told_to_all_and_the_next_answers_are_right(model, 
     assert backend._batching.rows == 0
     call = endless(CALLS[2])
     assert backend.generate([call]) == with_rows(model, 8).generate([call])
+
+
+def test_an_interrupted_reader_takes_nobody_along_unnoticed(model, monkeypatch):
+    backend = with_rows(model, 8)
+    engine = backend._loaded()
+    other = backend.stream(endless(CALLS[0]))
+    next(other)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    for part in ("read", "step"):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, part, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                backend.generate([endless(CALLS[1])])
+    with pytest.raises(ModelError, match="interrupted"):
+        list(other)
+    assert backend._batching.rows == 0
+    assert backend.generate([endless(CALLS[2])]) == with_rows(model, 8).generate([endless(CALLS[2])])
 
 
 def test_a_processor_may_ask_the_model(model):
