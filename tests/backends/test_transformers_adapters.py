@@ -255,12 +255,12 @@ def test_adapters_are_paged(folder, model):
     small.logprobs(calls[9:], TEXTS[:1])
     assert engine.adapters.loads == 10  # the eighth was older than the ninth
     assert small.logprobs(calls, texts(calls)) == pytest.approx(expected, abs=1e-4)  # more in a batch than in memory
-    small.forget_adapters(["p9", "nobody's"])
+    small.forget(["p9", "nobody's"])
     count = engine.adapters.loads
     small.logprobs(calls[9:], TEXTS[:1])
     assert engine.adapters.loads == count + 1
     small.close()
-    small.forget_adapters(["p9"])
+    small.forget(["p9"])
 
 
 def test_a_slot_keeps_what_is_in_it_and_shared_adapters_are_not_copied(model):
