@@ -11,8 +11,8 @@ export IDIOLECT_REQUIRE_MODELS ?= $(CI)
 demo: $(VENV)/.demo
 	$(BIN)/idiolect demo $(ARGS)
 
-# In CI the PyTorch backend is tested too; elsewhere its gigabytes are not asked of anybody: make test EXTRAS=local,dev,transformers
-EXTRAS ?= local,dev$(if $(CI),$(comma)transformers)
+# In CI the PyTorch backend is tested too; elsewhere its gigabytes are not asked of anybody: make test EXTRAS=local,dev,transformers,peft
+EXTRAS ?= local,dev$(if $(CI),$(comma)transformers$(comma)peft)
 comma := ,
 
 test: $(VENV)/.dev
