@@ -8,13 +8,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from idiolect.errors import InputError
-from idiolect.training.factors import LowRank, cat, truncated
+from idiolect.training.factors import Factors, LowRank, cat, truncated
 from idiolect.training.peft_format import dump, load
 from idiolect.types import Adapter
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``--max-lora-rank``."""
+_NOTHING = LowRank({"nothing.base_layer": Factors(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))})
+"""No model has this module; the last part of its name is one that vLLM does not look up among the model's."""
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
 
@@ -40,9 +44,11 @@ def name_of(key: bytes, adapters: Sequence[Adapter], limits: Limits) -> str:
 def combined(adapters: Sequence[Adapter], limits: Limits) -> bytes:
     """Return the weighted sum of adapters as one in PEFT's format: vLLM takes one for each prompt.
 
-    Raises :class:`InputError` for what vLLM cannot serve: another base model, a bias, a module outside the layers, a
-    rank above the limit.
+    Without any it is an adapter that changes nothing, whatever the model. Raises :class:`InputError` for what vLLM
+    cannot serve: another base model, a bias, a module outside the layers, a rank above the limit.
     """
+    if not adapters:
+        return dump(_NOTHING)
     parts = [load(one.body.read()) for one in adapters]
     for part in parts:
         _check(part, limits.base_model)

@@ -47,7 +47,7 @@ class Fetched:
         """Unload it, then ask for it once more: the plugin removes the files of a name that nobody answers for."""
         self._door.drop(name)
         await unload(self._client, name)
-        await _post(self._client, "/completions", {"model": name, "prompt": "", "max_tokens": 1}, (400, 404))
+        await _post(self._client, "/completions", {"model": name, "prompt": ".", "max_tokens": 1}, (404,))
 
     async def there(self) -> list[str]:
         """Return the names that vLLM has."""

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,6 +104,7 @@ class Files:
     def __init__(self) -> None:
         self._root: Path | None = None
         self._lock: IO[str] | None = None
+        self._making = threading.Lock()
 
     def write(self, name: str, blob: bytes, base_name: str) -> Path:
         """Write an adapter as a PEFT folder, its configuration taken from the weights' metadata, and return it."""
@@ -129,14 +131,16 @@ class Files:
             self._lock.close()
 
     def _folder(self) -> Path:
-        if self._root is None:
-            parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
-            _sweep(parent)
-            self._root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            self._lock = _locked(self._root / "new", "w")
-            os.rename(self._root / "new", self._root / "lock")
-            atexit.register(self.close)
-        return self._root
+        with self._making:
+            if self._root is None:
+                parent = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
+                _sweep(parent)
+                root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+                self._lock = _locked(root / "new", "w")
+                os.rename(root / "new", root / "lock")
+                self._root = root
+                atexit.register(self.close)
+            return self._root
 
 
 def config_in(blob: bytes) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from idiolect.registry import backend
 from idiolect.types import Adapter, Call, Chunk, Completion
 
 _PASSED_ON = frozenset({"/chat/completions", "/completions", "/responses", "/embeddings"})
+_SCORED = 128
+"""As many tokens vLLM takes as ``logprob_token_ids``."""
 
 
 @backend("vllm", supports=("logprobs", "choose", "adapters"))
@@ -38,7 +40,9 @@ class VLLMBackend(OpenAIBackend):
     whose address and token lie in the folder ``access``) or ``load`` (vLLM reads folders of this process). A call's
     adapters are combined into one of rank ``max_rank`` at most, which is not more than vLLM's ``--max-lora-rank``; a
     higher one is refused, or with ``cut`` served as the nearest change of that rank. ``loaded`` bounds how many
-    adapters vLLM has beside those in use. ``name_key`` keeps names the same from one start to the next.
+    adapters vLLM has beside those in use. With ``empty`` a call without adapters is served under one that changes
+    nothing: vLLM's CPU kernels give such a call another's adapter where the two share a batch. ``name_key`` keeps
+    names the same from one start to the next.
     """
 
     base_url: str = "http://127.0.0.1:8000/v1"
@@ -48,6 +52,7 @@ class VLLMBackend(OpenAIBackend):
     max_rank: int = 16
     cut: bool = False
     loaded: int = 64
+    empty: bool = True
     name_key: str = field(default="", repr=False)
 
     label: ClassVar[str] = "vllm"
@@ -111,11 +116,11 @@ class VLLMBackend(OpenAIBackend):
             return self._listed(route.removeprefix("/models").strip("/"))
         if method.upper() != "POST" or route not in _PASSED_ON:
             return _refusal(f"the vllm backend passes on {', '.join(sorted(_PASSED_ON))} and no {route}")
-        payload = _object(body)
+        payload = _harmless(_object(body))
         asked = payload.get("model") or self._base()
         if asked != self._base():
             return _refusal(f"no model {asked!r} here; see /v1/models")
-        if not adapters:
+        if not (adapters or self.empty):
             return await super().forward(method, path, orjson.dumps({**payload, "model": asked}), headers)
         await asyncio.to_thread(self._check, adapters)
         name, hold = self._name(adapters), await self._hold(adapters)
@@ -174,7 +179,7 @@ class VLLMBackend(OpenAIBackend):
 
     @asynccontextmanager
     async def _served(self, adapters: Sequence[Adapter]) -> AsyncIterator[None]:
-        if not adapters:
+        if not (adapters or self.empty):
             yield
             return
         with await self._hold(adapters):
@@ -186,10 +191,10 @@ class VLLMBackend(OpenAIBackend):
                 raise
 
     def _model_of(self, call: Call) -> str:
-        return self._name(call.adapters) if call.adapters else self._base()
+        return self._name(call.adapters) if call.adapters or self.empty else self._base()
 
     def _payload(self, call: Call) -> dict[str, Any]:
-        return super()._payload(call) | {"model": self._model_of(call)}
+        return _harmless(super()._payload(call) | {"model": self._model_of(call)})
 
     async def _answer(self, call: Call) -> Completion:
         async with self._served(call.adapters):
@@ -204,14 +209,25 @@ class VLLMBackend(OpenAIBackend):
         written = {key: call.extra[key] for key in ("chat_template_kwargs", "tools") if key in call.extra}
         prompt = await self._tokens({"messages": [dict(message) for message in call.messages], **written})
         text = await self._tokens({"prompt": continuation, "add_special_tokens": False})
-        payload = {"model": self._model_of(call), "prompt": prompt + text, "max_tokens": 1, "prompt_logprobs": 0}
         async with self._served(call.adapters):
-            rows = self._object(await self._http().post("/completions", payload), "completion")
+            return sum([
+                await self._scored(self._model_of(call), prompt + text[:at], text[at : at + _SCORED])
+                for at in range(0, len(text), _SCORED)
+            ])  # fmt: skip
+
+    async def _scored(self, model: str, before: list[int], tokens: list[int]) -> float:
+        # One short prompt for each token, which vLLM's prefix cache makes cheap: prompt_logprobs is not for adapters.
+        payload = {
+            "model": model, "prompt": [before + tokens[:n] for n in range(len(tokens))], "max_tokens": 1,
+            "temperature": 0.0, "logprobs": 1, "logprob_token_ids": sorted({*tokens}),
+            "return_tokens_as_token_ids": True,
+        }  # fmt: skip
+        answer = self._object(await self._http().post("/completions", payload), "completion")
         try:
-            read = rows["choices"][0]["prompt_logprobs"][len(prompt) :]
-            return float(sum(row[str(token)]["logprob"] for row, token in zip(read, text, strict=True)))
+            rows = [choice["logprobs"]["top_logprobs"][0] for choice in answer["choices"]]
+            return float(sum(row[f"token_id:{token}"] for row, token in zip(rows, tokens, strict=True)))
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise self._malformed("completion without prompt_logprobs") from error
+            raise self._malformed("completion without the log probabilities of logprob_token_ids") from error
 
     async def _tokens(self, asked: dict[str, Any]) -> list[int]:
         answer = self._object(await self._beside().post("/tokenize", {"model": self._base(), **asked}), "tokenization")
@@ -244,6 +260,15 @@ def _object(body: bytes) -> dict[str, Any]:
         raise InputError(f"the request's body is not JSON ({error})") from None
     if not isinstance(payload, dict):
         raise InputError("the request's body must be a JSON object")
+    return payload
+
+
+def _harmless(payload: dict[str, Any]) -> dict[str, Any]:
+    """Refuse log probabilities of the prompt: where adapters are in use they end vLLM's engine (its issue 16668)."""
+    if payload.get("prompt_logprobs") is not None or (payload.get("echo") and payload.get("logprobs") is not None):
+        raise InputError(
+            "vLLM cannot give log probabilities of the prompt beside adapters; leave out what asks for them"
+        )
     return payload
 
 
