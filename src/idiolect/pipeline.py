@@ -19,7 +19,7 @@ import numpy as np
 
 from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
-from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
+from idiolect.errors import ConfigError, IdiolectError, NotFound, Stopped, UnsupportedCall
 from idiolect.journal import Journal
 from idiolect.memory.feedback import Feedback
 from idiolect.memory.rating import rated
@@ -40,6 +40,7 @@ from idiolect.types import (
     Completion,
     Context,
     Fits,
+    Keeps,
     Learnt,
     Message,
     Method,
@@ -480,4 +481,17 @@ class Idiolect:
     def erase(self, user: str) -> Receipt:
         """Remove a person with everything derived from them, and return the receipt."""
         self.drain()
-        return erase(self.store, user, self.clock())
+        ids = [artifact.id for artifact in self.store.artifacts(user)]
+        receipt = erase(self.store, user, self.clock())
+        self.let_go(ids)
+        return receipt
+
+    def let_go(self, ids: Sequence[str]) -> None:
+        """Have a backend that keeps adapters let go of them; where it cannot be reached that is counted and told."""
+        if not (ids and isinstance(self.backend, Keeps)):
+            return
+        try:
+            self.backend.forget(ids)
+        except IdiolectError as error:
+            self.counters["forgetting"] += 1
+            log.error("the backend could not let go of deleted adapters: %s", error)

@@ -13,6 +13,8 @@ from idiolect.backends._vllm_delivery import Delivery, Read
 from idiolect.errors import IdiolectError, NotFound, UpstreamError
 from idiolect.types import Adapter
 
+_ERASED = "an adapter of this call was erased; ask again"
+
 
 @dataclass(eq=False)
 class Place:
@@ -69,7 +71,7 @@ class Shelf:
         ids = frozenset(one.id for one in adapters)
         with self._lock:
             if ids & self._forgotten:
-                raise NotFound("an adapter of this call was erased; ask again")
+                raise NotFound(_ERASED)
             place, leaving = self._places.get(name), self._leaving.get(name)
             first = place is None
             place = place or self._places.setdefault(name, Place(ids))
@@ -113,10 +115,12 @@ class Shelf:
                 await _done(leaving.gone)
             await self._tidy()
             await self._make_room()
-            await self._delivery.bring(name, read)
-            if self._places.get(name) is not place:  # forgotten on the way
-                await self._delivery.take(name)
-                raise NotFound("an adapter of this call was erased; ask again")
+            try:
+                await self._delivery.bring(name, read)
+            finally:
+                if place.ids & self._forgotten:  # on its way
+                    await self._delivery.take(name)
+                    raise NotFound(_ERASED)
         except BaseException as error:
             with self._lock:
                 if self._places.get(name) is place:

@@ -29,7 +29,7 @@ _SCORED = 128
 """As many tokens vLLM takes as ``logprob_token_ids``."""
 
 
-@backend("vllm", supports=("logprobs", "choose", "adapters"))
+@backend("vllm", supports=("logprobs", "choose", "adapters"), extra="vllm")
 @dataclass
 class VLLMBackend(OpenAIBackend):
     """A vLLM server that also serves adapters, each under a name that tells nothing.

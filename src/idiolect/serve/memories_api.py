@@ -145,7 +145,9 @@ def _mark(state: State, user: str, wanted: str, marks: Mapping[str, bool]) -> di
 def _forget(state: State, user: str, wanted: str) -> dict[str, Any]:
     control.memory(state.idiolect.store, user, wanted)
     state.idiolect.drain()  # what was just answered is written down first, or it would come after
-    return {"id": wanted, "deleted": True, **forget(state.idiolect.store, user, wanted).as_json()}
+    gone = forget(state.idiolect.store, user, wanted)
+    state.idiolect.let_go(gone.artifacts)
+    return {"id": wanted, "deleted": True, **gone.as_json()}
 
 
 def _known_wishes(state: State, user: str) -> Wishes:

@@ -195,6 +195,7 @@ def _delete(state: State, user: str, wanted: str) -> dict[str, Any]:
     count, artifacts = state.idiolect.store.delete(user, [wanted])
     if not count:
         raise NotFound(f"this user has no record {wanted!r}")
+    state.idiolect.let_go(artifacts)
     return {"id": wanted, "deleted": True, "artifacts": artifacts}
 
 
