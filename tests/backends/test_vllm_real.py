@@ -102,7 +102,7 @@ def reference(folder):
 
 @pytest.fixture(scope="module")
 def people(folder):
-    return [adapter(smollm_shapes(), seed, models.fingerprint(WEIGHTS), size=0.04) for seed in (1, 2)]
+    return [adapter(smollm_shapes(), seed, models.fingerprint(WEIGHTS), size=0.06) for seed in (1, 2)]
 
 
 def ask(*adapters, tokens=8):
@@ -145,13 +145,13 @@ def test_nobody_meets_anothers_weights_in_a_batch(build, reference, people):
     got = backend.logprobs([ask(*adapters) for adapters in sums], [text] * 6)
     want = [reference.score(text, adapters) for adapters in sums]
     assert got == pytest.approx(want, abs=TOLERANCE * 5)
-    assert min(abs(want[0] - want[1]), abs(want[0] - want[2]), abs(want[1] - want[2])) > TOLERANCE * 50
+    assert min(abs(want[0] - want[1]), abs(want[0] - want[2]), abs(want[1] - want[2])) > TOLERANCE * 20
 
 
 def test_a_new_version_is_served_and_what_is_forgotten_is_gone(build, server, reference, people):
     backend, (ana, bob) = build(), people
     backend.generate([ask(ana, tokens=1), ask(bob, tokens=1)])
-    newer = adapter(smollm_shapes(), 3, models.fingerprint(WEIGHTS), size=0.04)
+    newer = adapter(smollm_shapes(), 3, models.fingerprint(WEIGHTS), size=0.06)
     (answer,) = backend.generate([ask(newer)])
     equals(answer, reference, [newer])
     names = {one.id: backend._name([one]) for one in (ana, bob, newer)}

@@ -101,6 +101,7 @@ class Shelf:
             names = [name for name, place in self._places.items() if place.ids & wanted]
             leaving = {name: self._leave(name) for name in names}
         await self._take_all(leaving)
+        await self._tidy()
         return len(names)
 
     async def clear(self) -> None:
@@ -134,10 +135,10 @@ class Shelf:
         """Take away, once, what a process before this one left at vLLM."""
         if self._tidied:
             return
-        self._tidied = True
         for name in await self._delivery.there():
             if name not in self:
                 await self._delivery.take(name)
+        self._tidied = True
 
     async def _make_room(self) -> None:
         with self._lock:
