@@ -22,7 +22,7 @@ from idiolect.training.factors import Factors, LowRank
 from idiolect.training.peft_format import dump
 from idiolect.types import Adapter
 
-SECONDS = 600
+SECONDS = 1800
 """A server on a busy machine takes its time to start."""
 
 
@@ -45,7 +45,7 @@ class RealServer:
         )
         self._process = subprocess.Popen(
             [
-                "nice", "-n", "5", python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+                python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
                 "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port), *options.split(),
             ],
             stdout=self.log.open("w"), stderr=subprocess.STDOUT, env={**os.environ, **more}, start_new_session=True,
