@@ -123,4 +123,4 @@ def test_an_erasure_holds_where_vllm_does_not_answer(vllm, stub, monkeypatch):
     made = Artifact.new("bob", "adapter", method="own", payload=b"", record_ids=(), time=1.0, body=BODIES["bob"].body)
     monkeypatch.setattr(vllm.idiolect.store, "artifacts", lambda user: [made])
     assert vllm.delete("/v1/users/bob").json()["key_destroyed"]
-    assert vllm.idiolect.counters["forgetting"] == 1
+    assert vllm.idiolect.counters["forget.UpstreamError"] == 1
