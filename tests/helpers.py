@@ -45,7 +45,7 @@ class InsideToy(ToyBackend):
     """A toy with hidden states (hashes of the last bytes); soft prompts and vectors move its logits by a matrix."""
 
     supports = ToyBackend.supports | {"inside", "soft_prompt", "steering"}
-    hidden, layers, embedding_norm = 16, 4, 1.0
+    hidden, layers, embedding_norm, vocabulary = 16, 4, 1.0, 257
 
     def _next(self, call: Call, prompts: Any, answer: bytes) -> Floats:
         row = super()._next(call, prompts, answer)
@@ -58,6 +58,10 @@ class InsideToy(ToyBackend):
     @cached_property
     def _out(self) -> Floats:
         return np.random.default_rng(7).normal(size=(257, self.hidden)).astype(np.float32)
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        table = np.random.default_rng(8).normal(scale=self.hidden**-0.5, size=(self.vocabulary, self.hidden))
+        return table[list(ids)].astype(np.float32)
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         return [np.stack([self._state(layer, text.encode()[: at + 1]) for at in range(len(text.encode()))])

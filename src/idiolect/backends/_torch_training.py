@@ -49,23 +49,25 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
     out = []
     for example in examples:
         call = example.call
-        if call.soft_prompt is not None or call.steering:
-            raise InputError("adapters are trained on calls without soft prompts and steering; leave those methods out")
+        if call.steering:
+            raise InputError("adapters are trained on calls without steering; leave those methods out")
         if call.adapters != under:
             raise InputError("all examples of a training must carry the same adapters under the trained one")
-        prompt = engine.rows(replace(call, mix=(), adapters=()))[0].ids
+        read = engine.rows(replace(call, mix=(), adapters=()))[0]
         text = [*engine.tokens(example.text), *([engine.end] if example.ends else [])]
         if not text:
             raise InputError("an example has no text to learn; leave it out")
-        engine.check_length(len(prompt) + len(text))
-        out.append(TokenRow((*prompt, *text), len(prompt), example.weight))
+        engine.check_length(len(read) + len(text))
+        out.append(TokenRow((*read.ids, *text), len(read.ids), example.weight, read.soft))
     return out
 
 
 def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under: tuple[Adapter, ...]) -> Prepared:
     rows, held = rows_of(engine, job.examples, under), rows_of(engine, job.held, under)
-    parts = (recipe, fingerprint, rows, held, under, job.start)
-    return job, rows, held, hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr((recipe, fingerprint, len(rows), under, job.start)).encode(), digest_size=16)
+    for row in (*rows, *held):
+        digest.update(row.key)
+    return job, rows, held, digest.hexdigest()
 
 
 def _beneath(under: tuple[Adapter, ...], fingerprint: str) -> LowRank | None:

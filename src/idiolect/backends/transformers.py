@@ -103,6 +103,18 @@ class TransformersBackend:
             self._norm = self._loaded().embedding_norm()
         return self._norm
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._loaded().vocabulary
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids, ``[len(ids), hidden]``; :class:`InputError` for an unknown id.
+
+        As a soft prompt they are these tokens in front of the prompt.
+        """
+        return self._loaded().embeddings(ids)
+
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         """Return the outputs of ``layer`` (from 0) at each continuation's tokens, ``[tokens, hidden]`` for each.
 

@@ -151,7 +151,7 @@ class CachedBackend:
 
     @property
     def hidden(self) -> int:
-        """Width of the residual stream, where the backend's inside is open; so for the next five."""
+        """Width of the residual stream, where the backend's inside is open; so for what follows."""
         return cast(Inside, self.inner).hidden
 
     @property
@@ -163,6 +163,15 @@ class CachedBackend:
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the rows of the input embedding."""
         return cast(Inside, self.inner).embedding_norm
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return cast(Inside, self.inner).vocabulary
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids, ``[len(ids), hidden]``; a look-up is no model call."""
+        return cast(Inside, self.inner).embeddings(ids)
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         """Return the states of a layer, ``[tokens, hidden]`` for each; kept, since a pass costs more than the disk."""

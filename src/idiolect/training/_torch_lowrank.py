@@ -7,7 +7,7 @@ where ordinary training needs three.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from idiolect.training.factors import LowRank
 from idiolect.training.modules import Site
 
 
@@ -111,11 +112,15 @@ def changed(sites: Mapping[str, Site], changes: Mapping[str, Change], batch: Bat
             del module.forward
 
 
-def merged(site: Site, deltas: Sequence[Any]) -> Any:
-    """Return a module's weight with whole changes ``[out, in]`` added, in the weight's own form and precision."""
-    weight = site.module.weight
-    total = sum(torch.from_numpy(delta).to(weight.device) for delta in deltas)
-    return (weight.float() + (total.t() if site.transposed else total)).to(weight.dtype)
+def beneath_of(site: Site, under: LowRank) -> tuple[Any, Any]:
+    """Return a module's weight and bias with an adapter merged in, in the weight's own form and precision."""
+    weight, bias, own = site.module.weight, site.module.bias, under.modules[site.name].bias
+    delta = torch.from_numpy(under.delta(site.name)).to(weight.device)
+    changed = (weight.float() + (delta.t() if site.transposed else delta)).to(weight.dtype)
+    if own is None:
+        return changed, bias
+    more = torch.from_numpy(under.scaling * own).to(weight)
+    return changed, more if bias is None else bias + more
 
 
 def _plain(x: Any, change: Change) -> Any:
