@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 
 from idiolect.adaptation.user_identifier import UserIdentifier, identifier
+from idiolect.registry import settings_of
 from idiolect.types import EVERYONE
 from merged import logprobs
 from tiny import ask
 
 pytest.importorskip("torch")
+LABELS = ["red", "blue"]
 KEY = bytes(range(32))
 METHOD = UserIdentifier(length=6, drop=0.0, rate=2e-2, epochs=20, batch=8, hold_out=0.0)
 
 
 def spec(method):
-    return {"name": "user_identifier", **{k: getattr(method, k) for k in method.__dataclass_fields__ if k != "modules"}}
+    return {"name": "user_identifier", **settings_of(method)}
 
 
 def test_a_string_is_the_same_every_time_and_another_for_another_person_or_key():
@@ -50,9 +52,8 @@ def test_opposite_people_are_told_apart_by_their_strings_and_swapping_these_swap
 def test_without_strings_the_same_training_stays_at_chance(opposites):
     without = replace(METHOD, drop=1.0)
     opposites.house.fit(spec(without), ["ana", "bob"])
-    # Nothing distinguishes them, so what is right for one is wrong for the other
-    bare = [logprobs(opposites.house.backend, replace(without.apply(ask("the cat"), opposites.user(name), opposites.ctx),
-                     soft_prompt=None), ["red", "blue"]) for name in ("ana", "bob")]  # fmt: skip
+    calls = [without.apply(ask("the cat"), opposites.user(name), opposites.ctx) for name in ("ana", "bob")]
+    bare = [logprobs(opposites.house.backend, replace(call, soft_prompt=None), LABELS) for call in calls]
     assert bare[0] == bare[1]
     assert abs(bare[0][0] - bare[0][1]) < 0.7
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -17,11 +17,11 @@ import numpy as np
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached
+from idiolect.adaptation.shared.attach import adapter_of, attached, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
 from idiolect.inside import Inside
-from idiolect.prompting.assembly import fold
+from idiolect.prompting.assembly import Named, fold
 from idiolect.prompting.shared.effect import inside
 from idiolect.registry import method
 from idiolect.trainable import Example, Job, Recipe
@@ -39,15 +39,15 @@ _KEY = 32
 class UserIdentifier:
     """Serve everybody with one adapter, and put before the prompt the tokens that stand for the person.
 
-    Who did not take part in the training, or was erased since, is served without tokens: part of the rows was learnt so.
+    Who did not take part in the training is served without tokens: part of the rows was learnt so.
     """
 
     length: int = 10
     """Tokens that stand for a person; they count against the token budget."""
     drop: float = 0.1
     """Part of the rows that is learnt without them."""
-    context: str = "none"
-    """Methods that personalize the prompts, those that are learnt from and those that are answered, as ``A+B``."""
+    context: tuple[str, ...] = ("none",)
+    """Methods that personalize the prompts, those that are learnt from and those that are answered."""
     weight: float = 1.0
     """How much of the adapter is added when it is served."""
     rank: int = 16
@@ -75,7 +75,7 @@ class UserIdentifier:
         """Personalize the prompt, add everybody's adapter, and set the tokens of a person who took part."""
         if user.count == 0:
             return call
-        planned = fold(call, user, registry.make_folded(self.context), ctx)
+        planned = fold(call, user, self.parts, ctx)
         artifact = adapter_of(user, NAME, self._learnt, ctx.model.fingerprint, EVERYONE)
         if artifact is None or not self.weight or self.length > ctx.tokens:
             return planned
@@ -83,6 +83,11 @@ class UserIdentifier:
         if user.id not in artifact.people:
             return planned
         return _marked(planned, self._marker(_key_of(artifact), user, inside(ctx, NAME)))
+
+    @property
+    def parts(self) -> tuple[Named, ...]:
+        """The methods of the prompt, in order."""
+        return registry.make_folded("+".join(self.context))
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train one adapter on the marked records of all these people; earlier markers of theirs stay as they are."""
@@ -111,13 +116,12 @@ class UserIdentifier:
 
     @property
     def _learnt(self) -> dict[str, Any]:
-        kept = {key: value for key, value in asdict(self).items() if key != "weight"}
-        return {**kept, "modules": list(self.modules)}
+        return plain(self, without=("weight",))
 
     def _examples(
         self, users: Sequence[User], ctx: Context, model: Inside, key: bytes
     ) -> tuple[list[Example], list[Example], list[Record]]:
-        writer, rng = Writer(registry.make_folded(self.context), ctx), np.random.default_rng(self.seed)
+        writer, rng = Writer(self.parts, ctx), np.random.default_rng(self.seed)
         learnt, held, read = list[Example](), list[Example](), list[Record]()
         for user in users:
             records = newest(user, self.newest)
