@@ -16,7 +16,7 @@ import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
 from idiolect.inside import Inside
-from idiolect.trainable import Job, Recipe, Trainable, Trained
+from idiolect.trainable import Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
@@ -201,6 +201,18 @@ class CachedBackend:
     def train(self, jobs: Iterable[Job], recipe: Recipe, **more: Any) -> Iterator[Trained]:
         """Let the backend train, and count the time; nothing is kept, an adapter is an artifact."""
         for one in cast(Trainable, self.inner).train(jobs, recipe, **more):
+            self.seconds += one.seconds
+            yield one
+
+    def train_jointly(self, jobs: Sequence[Job], recipe: Recipe, vectors: Vectors, **more: Any) -> Joint:
+        """Let the backend train, and count the time."""
+        made = cast(TrainsJointly, self.inner).train_jointly(jobs, recipe, vectors, **more)
+        self.seconds += made.shared.seconds
+        return made
+
+    def train_vectors(self, jobs: Iterable[Job], *learnt: Any, **more: Any) -> Iterator[Trained]:
+        """Let the backend train, and count the time."""
+        for one in cast(TrainsJointly, self.inner).train_vectors(jobs, *learnt, **more):
             self.seconds += one.seconds
             yield one
 

@@ -17,7 +17,7 @@ import torch
 
 from idiolect.trainable import Checkpoints, Job, Recipe, Trained
 from idiolect.training import peft_format
-from idiolect.training._torch_loss import head_loss
+from idiolect.training._torch_loss import rows_loss
 from idiolect.training._torch_lowrank import Batch, Change, beneath_of, changed
 from idiolect.training._torch_stack import Stack
 from idiolect.training._torch_trunk import Decoder
@@ -216,17 +216,8 @@ class Trainer:
         batch = Batch(tuple(place for place, *_ in part), self._anchor, self._scaling)
         with changed(self._sites, self._changes, batch):
             states = self._states(part, inputs_of(rows, self._embed, self._device))
-        seen, targets, weights, owners = [], list[int](), list[float](), list[int]()
-        for n, (place, _, row, weight) in enumerate(part):
-            seen.append(states[n, row.before + row.start - 1 : len(row) - 1])
-            targets += row.ids[row.start :]
-            weights += [weight] * row.learnt
-            owners += [place] * row.learnt
-        wanted = torch.tensor(targets, device=self._device)
-        total, losses = head_loss(
-            torch.cat(seen), self._head, wanted, torch.tensor(weights, device=self._device), self._vocabulary
-        )
-        return total, losses, owners
+        total, losses = rows_loss(states, rows, [weight for *_, weight in part], self._head, self._vocabulary)
+        return total, losses, [place for place, _, row, _ in part for _ in range(row.learnt)]
 
     def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], given: dict[str, Any]) -> Any:
         if self._splits is None:
