@@ -107,8 +107,9 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
             raise InputError("all examples of a training must carry the same adapters under the trained one")
         read = engine.rows(replace(call, mix=(), adapters=()))[0]
         text = [*engine.tokens(example.text), *([engine.end] if example.ends else [])]
-        if not text:
-            raise InputError("an example has no text to learn; leave it out")
+        if not text or not len(read):
+            what = "text to learn" if len(read) else "prompt: the chat template wrote nothing"
+            raise InputError(f"an example has no {what}; leave it out")
         engine.check_length(len(read) + len(text))
         out.append(TokenRow((*read.ids, *text), len(read.ids), example.weight, read.soft))
     return out
