@@ -158,7 +158,7 @@ def test_the_trunk_is_read_once(llama, monkeypatch):
     read = []
     lower = _torch_trunk.Decoder.lower
     monkeypatch.setattr(
-        _torch_trunk.Decoder, "lower", lambda self, ids, mask: read.append(len(ids)) or lower(self, ids, mask)
+        _torch_trunk.Decoder, "lower", lambda self, given: read.append(len(given["input_ids"])) or lower(self, given)
     )
     monkeypatch.setattr(_torch_trunk.Decoder, "splits", lambda *_: True)
     trained(llama, map(job, PEOPLE), replace(RECIPE, layers=1, epochs=4))
