@@ -12,6 +12,7 @@ from idiolect.errors import InputError
 from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
 from idiolect.training import factors, peft_format
 from idiolect.training.factors import LowRank
+from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.training.rows import TokenRow
 from idiolect.types import Adapter
 
@@ -38,10 +39,39 @@ def train(
     if first is None:
         return
     under = next((one.call.adapters for one in (*first.examples, *first.held)), ())
-    tokens = TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
-    trainer = Trainer(engine.model, engine.layers, recipe, places, tokens, _beneath(under, fingerprint))
+    beneath = _beneath(under, fingerprint)
+    trainer = Trainer(engine.model, engine.layers, recipe, places, tokens_of(engine), beneath)
     prepared = (_prepared(engine, fingerprint, job, recipe, under) for job in itertools.chain([first], waiting))
     yield from trainer.run(prepared, fingerprint, progress, check, checkpoints)
+
+
+def train_gates(
+    engine: Engine, jobs: Sequence[Gating], recipe: Recipe, places: int, check: Callable[[], None] | None
+) -> Iterator[tuple[str, Pieces]]:
+    """Train the gates of each job's adapter, ``places`` adapters at a time."""
+    from idiolect.training import _torch_pieces
+
+    for start in range(0, len(jobs), places):
+        asked = [
+            (job.key, peft_format.load(job.adapter.read()), rows_of(engine, job.examples, ()))
+            for job in jobs[start : start + places]
+        ]
+        yield from _torch_pieces.train_gates(engine.model, engine.layers, asked, recipe, tokens_of(engine), check)
+
+
+def choose_pieces(
+    engine: Engine, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+) -> dict[str, Chosen]:
+    """Choose pieces for what somebody gave, in one pass over all of it."""
+    from idiolect.training import _torch_pieces
+
+    rows = rows_of(engine, examples, ())
+    return _torch_pieces.choose_pieces(engine.model, engine.layers, rows, pieces, k, temperature)
+
+
+def tokens_of(engine: Engine) -> int:
+    """Return how many tokens a pass is to have."""
+    return TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
 
 
 def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, ...]) -> list[TokenRow]:

@@ -15,7 +15,8 @@ from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.registry import backend
-from idiolect.trainable import Checkpoints, Job, Recipe, Trained
+from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
+from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.types import Call, Chunk, Completion, Floats
 
 _SUPPORTS = ("logprobs", "mix", "logits_processors", "soft_prompt", "steering", "choose", "inside", "training")
@@ -144,6 +145,24 @@ class TransformersBackend:
         engine = self._loaded()
         with self._training:
             yield from train(engine, self.fingerprint, jobs, recipe, self.train_users, progress, check, checkpoints)
+
+    def train_gates(
+        self, jobs: Sequence[Gating], recipe: Recipe, *, check: Callable[[], None] | None = None
+    ) -> Iterator[tuple[str, Pieces]]:
+        """Train the gates of each job's adapter (:class:`idiolect.training.pieces.Assembles`)."""
+        from idiolect.backends._torch_training import train_gates
+
+        engine = self._loaded()
+        with self._training:
+            yield from train_gates(engine, jobs, recipe, self.train_users, check)
+
+    def choose_pieces(
+        self, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+    ) -> dict[str, Chosen]:
+        """Choose for each module the pieces that fit what it reads (:class:`idiolect.training.pieces.Assembles`)."""
+        from idiolect.backends._torch_training import choose_pieces
+
+        return choose_pieces(self._loaded(), examples, pieces, k, temperature)
 
     @property
     def rows(self) -> int:

@@ -88,22 +88,28 @@ class _Changed(torch.autograd.Function):  # type: ignore[misc]
 @contextmanager
 def changed(sites: Mapping[str, Site], changes: Mapping[str, Change], batch: Batch) -> Iterator[None]:
     """Give modules their changes for the passes of this thread; other threads' passes see the model as it is."""
+
+    def forward_of(change: Change) -> Callable[[Any], Any]:
+        if change.a is None:
+            return lambda x: _plain(x, change)
+        return lambda x: _Changed.apply(x, change, batch, batch.anchor)
+
+    with replaced(sites, {name: forward_of(change) for name, change in changes.items()}):
+        yield
+
+
+@contextmanager
+def replaced(sites: Mapping[str, Site], forwards: Mapping[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Let modules do something else in the passes of this thread, and be as they were in those of others."""
     owner, patched = threading.get_ident(), []
 
-    def forward_of(module: Any, change: Change, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def forward(x: Any) -> Any:
-            if threading.get_ident() != owner:
-                return own(x)
-            if change.a is None:
-                return _plain(x, change)
-            return _Changed.apply(x, change, batch, batch.anchor)
-
-        return forward
+    def forward_of(other: Callable[[Any], Any], own: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: other(x) if threading.get_ident() == owner else own(x)
 
     try:
-        for name, change in changes.items():
+        for name, other in forwards.items():
             module = sites[name].module
-            module.forward = forward_of(module, change, module.forward)
+            module.forward = forward_of(other, module.forward)
             patched.append(module)
         yield
     finally:

@@ -19,6 +19,7 @@ from idiolect.trainable import Checkpoints, Job, Recipe, Trained
 from idiolect.training import peft_format
 from idiolect.training._torch_loss import head_loss
 from idiolect.training._torch_lowrank import Batch, Change, changed, merged
+from idiolect.training._torch_rows import head_of, padded
 from idiolect.training._torch_stack import Stack
 from idiolect.training._torch_trunk import Decoder
 from idiolect.training.factors import LowRank
@@ -87,7 +88,7 @@ class Trainer:
         }  # fmt: skip
         self._anchor = torch.zeros(1, device=self._device, requires_grad=True)
         self._decoder = Decoder(model, layers, min((site.layer for site in wanted.values()), default=0))
-        self._head, self._vocabulary = _head_of(model), int(model.get_output_embeddings().weight.shape[0])
+        self._head, self._vocabulary = head_of(model), int(model.get_output_embeddings().weight.shape[0])
         self._splits: bool | None = None
         self._places: list[_Place | None] = [None] * places
 
@@ -214,7 +215,7 @@ class Trainer:
         rows = [row for _, _, row, _ in part]
         batch = Batch(tuple(place for place, *_ in part), self._anchor, self._scaling)
         with changed(self._sites, self._changes, batch):
-            states = self._states(part, *self._inputs(rows))
+            states = self._states(part, *padded(rows, self._device))
         seen, targets, weights, owners = [], list[int](), list[float](), list[int]()
         for n, (place, _, row, weight) in enumerate(part):
             seen.append(states[n, row.start - 1 : len(row) - 1])
@@ -247,29 +248,3 @@ class Trainer:
         one = self._places[place]
         assert one is not None
         return one.states
-
-    def _inputs(self, rows: Sequence[TokenRow]) -> tuple[Any, Any]:
-        """Return ids ``[rows, longest]``, padded on the right, and their mask, none where all are alike in length."""
-        width = max(map(len, rows))
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        for n, row in enumerate(rows):
-            ids[n, : len(row)] = torch.tensor(row.ids)
-        if all(len(row) == width for row in rows):
-            return ids.to(self._device), None
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(width)[None] < lengths[:, None]).long()
-        return ids.to(self._device), mask.to(self._device)
-
-
-def _head_of(model: Any) -> Callable[[Any], Any]:
-    """Return the head as the model applies it: some families bound or scale the logits."""
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
-    cap, scale = getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", None)
-
-    def apply(states: Any) -> Any:
-        logits = head(states)
-        if scale:
-            logits = logits / scale
-        return torch.tanh(logits / cap) * cap if cap else logits
-
-    return apply
