@@ -31,7 +31,7 @@ from idiolect.store.finishing import Finished, Waiting, claim, keep_finished, pu
 from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.sharing import held, permitted, sharing
 from idiolect.store.store import Store
-from idiolect.store.view import view
+from idiolect.store.view import Views, view
 from idiolect.tracing import rebuild, trace_of
 from idiolect.turns import dump, plain_turn, read_turn, use_of
 from idiolect.types import (
@@ -429,7 +429,7 @@ class Idiolect:
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
             return self._keep(method.fit(self._sharing(name, users), self.context(progress=progress, fitting=spec)))
-        people: Iterable[User] = (view(self.store, user, asked=self.clock()) for user in users)
+        people = Views(self.store, users, self.clock())
         if info["batched"]:
             return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))
         return self._keep(method.fit(_told(people, len(users), progress), self.context(fitting=spec)))

@@ -12,7 +12,7 @@ import functools
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -155,9 +155,14 @@ def source(name: str, *, files: str, fallback: bool = False) -> Callable[[type[T
 
 
 def build(entry: Entry[T], settings: Mapping[str, Any]) -> T:
-    """Make a registered dataclass from settings; unknown keys and wrong types are :class:`ConfigError`."""
+    """Make a registered dataclass from settings; unknown keys and wrong types are :class:`ConfigError`.
+
+    A text where a list is wanted is a list of one.
+    """
     from pydantic import ValidationError
 
+    lists = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if str(f.type).startswith("tuple[")}
+    settings = {key: (value,) if key in lists and isinstance(value, str) else value for key, value in settings.items()}
     fields = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if f.init}
     for key in settings:
         if key not in fields:
@@ -213,6 +218,16 @@ def make_folded(text: str) -> tuple[tuple[str, Method], ...]:
         name, table = read_settings(part)
         made.append(make_method({"name": name, **table}))
     return tuple(made)
+
+
+def with_parts(chosen: Iterable[tuple[str, Method]]) -> list[tuple[str, Method]]:
+    """Return methods and those that work inside them (their ``parts``), each once, inner ones first."""
+    found = dict[str, tuple[str, Method]]()
+    for name, one in chosen:
+        for inner, part in with_parts(getattr(one, "parts", ())):
+            found.setdefault(repr(part), (inner, part))
+        found.setdefault(repr(one), (name, one))
+    return list(found.values())
 
 
 def read_settings(text: str) -> tuple[str, dict[str, Any]]:

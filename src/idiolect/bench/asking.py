@@ -42,12 +42,15 @@ class Planner:
     policy: Policy = PUBLIC
     helper: CachedBackend | None = None
     methods: tuple[Named, ...] = ()
+    every: list[Named] = field(default_factory=list)
+    """The methods and those that work inside them."""
     learnt: dict[tuple[str, float], tuple[Artifact, ...]] = field(default_factory=dict)
     together: dict[str, list[Artifact]] | None = None
     """What was learnt from all people at once, by owner."""
 
     def __post_init__(self) -> None:
         self.methods = self.arm.methods()
+        self.every = registry.with_parts(self.methods)
         self.peers = StorePeers(self.store, self.policy, lambda: self.people)
 
     @property
@@ -68,18 +71,41 @@ class Planner:
         return personalize(call, seen, self.methods, self.context)
 
     def _seen(self, query: Query) -> Seen:
-        who = self.partners[query.user] if self.arm.other else query.user
-        hidden = frozenset((query.item, *query.option_items)) - {""} if self.arm.other else frozenset[str]()
-        seen = self._view(who, query.time, hidden, f"{self.seed}/{query.id}")
-        learnt = seen.learnt = self._shared(who)
-        fitting = [method for name, method in self.methods if isinstance(method, Fits) and not _together(name)]
-        if fitting:
-            key = (who, query.time)
-            if key not in self.learnt:
-                self.learnt[key] = tuple(a for method in fitting for a in method.fit([seen], self.context))
-            learnt = (*self.learnt[key], *learnt)
-        seen.learnt = learnt
+        who = self._who(query)
+        seen = self._view(who, query.time, self._hidden(query), f"{self.seed}/{query.id}")
+        shared = self._shared(who)
+        if (who, query.time) not in self.learnt:
+            self.learn([query])
+        seen.learnt = (*self.learnt[who, query.time], *shared)
         return seen
+
+    def learn(self, queries: Sequence[Query]) -> None:
+        """Let the methods learn about everybody asked for, people side by side; each person and time once."""
+        fitting = [(name, method) for name, method in self.every if isinstance(method, Fits) and not _together(name)]
+        waiting = dict[str, list[Seen]]()
+        for key, query in {(self._who(query), query.time): query for query in queries}.items():
+            if key not in self.learnt:
+                self.learnt[key] = ()
+                seen = self._view(key[0], key[1], self._hidden(query), f"{self.seed}/{query.id}")
+                seen.learnt = self._shared(key[0])
+                waiting.setdefault(key[0], []).append(seen)
+        while fitting and waiting:
+            round_ = [
+                views.pop() for views in waiting.values()
+            ]  # each person at one time, whose artifacts they then are
+            waiting = {who: views for who, views in waiting.items() if views}
+            of = {seen.id: seen for seen in round_}
+            for _, method in fitting:
+                for artifact in method.fit(round_, self.context):
+                    seen = of[artifact.user_id]
+                    seen.learnt = (artifact, *seen.learnt)
+                    self.learnt[seen.id, seen.now] = (artifact, *self.learnt[seen.id, seen.now])
+
+    def _who(self, query: Query) -> str:
+        return self.partners[query.user] if self.arm.other else query.user
+
+    def _hidden(self, query: Query) -> frozenset[str]:
+        return frozenset((query.item, *query.option_items)) - {""} if self.arm.other else frozenset[str]()
 
     def _view(self, who: str, time: float, hidden: frozenset[str] = frozenset(), seed: str = "") -> Seen:
         return Seen(view(self.store, who, time), self.arm.order, self.latest, hidden, seed)
@@ -89,7 +115,7 @@ class Planner:
         if self.together is None:
             self.together = {}
             self._let_peers_learn()
-            for name, method in self.methods:
+            for name, method in self.every:
                 for artifact in self._learn_together(name, method):
                     self.together.setdefault(artifact.user_id, []).insert(0, artifact)  # the newest first
         return (*self.together.get(who, ()), *self.together.get(EVERYONE, ()))
@@ -105,7 +131,7 @@ class Planner:
         """Learn about everybody what methods read of others; only in a store that the bench made itself."""
         if self.policy is not PUBLIC:
             return
-        for name, method in self.methods:
+        for name, method in self.every:
             if isinstance(method, Fits) and registry.methods.get(name).info["peers"] and not _together(name):
                 for who, time in self.people.items():
                     self.store.put_artifacts(method.fit([self._view(who, time)], self.context))

@@ -16,6 +16,7 @@ import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
 from idiolect.inside import Inside
+from idiolect.trainable import Job, Recipe, Trainable, Trained
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
@@ -187,6 +188,12 @@ class CachedBackend:
         self.calls += len(calls)
         self.made += len(calls)
         return found
+
+    def train(self, jobs: Iterable[Job], recipe: Recipe, **more: Any) -> Iterator[Trained]:
+        """Let the backend train, and count the time; nothing is kept, an adapter is an artifact."""
+        for one in cast(Trainable, self.inner).train(jobs, recipe, **more):
+            self.seconds += one.seconds
+            yield one
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Pass through; nothing of the bench streams."""

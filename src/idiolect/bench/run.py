@@ -133,7 +133,7 @@ class Bench:
     def _check_arms(self) -> None:
         """Refuse before anything is asked what the backend cannot let a method learn."""
         for arm in self.arms:
-            for name, _ in arm.methods():
+            for name, _ in registry.with_parts(arm.methods()):
                 for need in sorted({*registry.methods.get(name).info["fit_needs"]} - self.model.supports):
                     able = [entry.name for entry in registry.backends if need in entry.info["supports"]]
                     raise UnsupportedCall(name, str(self.backend["name"]), need, able)
@@ -141,7 +141,7 @@ class Bench:
     def _needed(self, dataset: Dataset, queries: Sequence[Query], partners: Mapping[str, str]) -> list[str]:
         """Return whom the store must hold: who is asked for, their partners, and others to learn from."""
         needed = dict.fromkeys(chain((query.user for query in queries), partners.values()))
-        infos = [registry.methods.get(name).info for arm in self.arms for name, _ in arm.methods()]
+        infos = [registry.methods.get(name).info for arm in self.arms for name, _ in registry.with_parts(arm.methods())]
         if any(info["peers"] or info["together"] for info in infos):
             others = sorted(person for person in dataset.histories if person not in needed)
             stable_rng(self.options.seed, "peers").shuffle(others)
@@ -186,6 +186,7 @@ class Bench:
         calls, seconds = self._spent()
         asked = [query for query in queries if not arm.other or query.user in partners]
         answers: list[Answer] = []
+        planner.learn(asked)
         for start in range(0, len(asked), _CHUNK):
             part = asked[start : start + _CHUNK]
             made = asker.ask(planner, part)

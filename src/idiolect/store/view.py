@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -206,3 +206,18 @@ class StoredUser:
 def view(store: Store, user_id: str, now: float | None = None, asked: float | None = None) -> StoredUser:
     """Open a view; without ``now`` everything is visible. ``asked`` is the moment of asking."""
     return StoredUser(store, user_id, np.inf if now is None else now, asked=asked)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of many people, each opened when it is asked for; how many there are is known before."""
+
+    store: Store
+    users: Sequence[str]
+    asked: float | None = None
+
+    def __iter__(self) -> Iterator[StoredUser]:
+        return (view(self.store, user, asked=self.asked) for user in self.users)
+
+    def __length_hint__(self) -> int:
+        return len(self.users)

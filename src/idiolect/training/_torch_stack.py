@@ -50,7 +50,7 @@ class Stack:
         self._origins: Any = None
 
     def factors(self, name: str) -> tuple[Any, Any, Any, Any]:
-        """Return views of a module's ``a`` ``[places, rank, in]``, ``b`` ``[places, out, rank]`` and their gradients."""
+        """Return a module's ``a`` ``[places, rank, in]``, ``b`` ``[places, out, rank]`` and their gradients."""
         part = self.parts[name]
         return tuple(
             table[:, start:stop].view(len(table), *shape)

@@ -35,7 +35,7 @@ def dump(adapter: LowRank, dtype: str = "float32") -> bytes:
         if one.bias is not None:
             tensors[f"{PREFIX}{module}.lora_B.bias"] = np.ascontiguousarray(one.bias, dtype)
     config = orjson.dumps(config_of(adapter)).decode()
-    return bytes(save(tensors, metadata={"format": "pt", _BASE: adapter.base_model, _CONFIG: config}))
+    return _ordered(save(tensors, metadata={"format": "pt", _BASE: adapter.base_model, _CONFIG: config}))
 
 
 def load(data: bytes) -> LowRank:
@@ -135,6 +135,16 @@ def _scaling(config: Mapping[str, Any], modules: Mapping[str, Factors]) -> float
     if len(scalings) > 1:
         raise InputError(f"modules of the adapter are scaled differently ({sorted(scalings)}); that cannot be read")
     return scalings.pop()
+
+
+def _ordered(data: bytes) -> bytes:
+    # The library writes the metadata in an order that differs from process to process; what is alike must be alike.
+    size = int.from_bytes(data[:8], "little")
+    head = orjson.loads(data[8 : 8 + size])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    written = orjson.dumps(head)
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + data[8 + size :]
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from idiolect.types import Adapter, Artifact, Call, Used, User
@@ -33,3 +33,9 @@ def adapter_of(
         and a.body is not None and a.settings == settings
     )  # fmt: skip
     return next(found, None)
+
+
+def plain(method: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a method's settings as they come back from the store, without those that learning does not depend on."""
+    table = asdict(method)  # type: ignore[call-overload]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in table.items() if k not in without}

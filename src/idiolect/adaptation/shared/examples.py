@@ -3,29 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from idiolect import registry
 from idiolect.prompting.assembly import Named, personalize
-from idiolect.prompting.shared.replay import own_options, replay
+from idiolect.prompting.shared.known import Known
+from idiolect.prompting.shared.replay import answered, own_options, replay
 from idiolect.trainable import Example
-from idiolect.types import Context, Record, User
+from idiolect.types import EVERYONE, Artifact, Context, Fits, Record, User
 
 CHARS = 2000
 """So much of a text is learnt."""
 
 
-def examples_of(
-    user: User, records: Sequence[Record], methods: Sequence[Named], ctx: Context, chars: int = CHARS
-) -> list[Example]:
-    """Ask records again in the form of the question at hand, each personalized from what came before it alone.
+@dataclass(frozen=True)
+class Writer:
+    """Asks a person's records again, each as ``methods`` would have personalized it at the time.
 
-    A record never stands in its own prompt: methods see the person as of just before it (arXiv:2402.04401, section 3;
-    there the retrieval of row ``i`` reads rows before ``i``).
+    A record never stands in its own prompt: methods see the person as of just before it (arXiv:2402.04401, section 3:
+    the retrieval of row ``i`` reads rows before ``i``). ``tokens`` bounds the personal part of a prompt.
     """
-    options = ctx.template.options if ctx.template is not None else own_options(records)
-    out = []
-    for record in records:
-        asked = replay(record, ctx.template, options)
-        call = personalize(asked.call, user.before(record.time), methods, ctx)[0] if methods else asked.call
-        text = record.output.strip()
-        out.append(Example(call, text[:chars], ends=len(text) <= chars))
-    return out
+
+    methods: tuple[Named, ...]
+    ctx: Context
+    tokens: int = 0
+    chars: int = CHARS
+
+    def examples(self, user: User, records: Sequence[Record]) -> list[Example]:
+        """Return an example for each record."""
+        template = self.ctx.template
+        options = template.options if template is not None else own_options(records)
+        shared = tuple(a for a in user.artifacts if a.user_id == EVERYONE and a.kind != "verdict")
+        ctx = replace(self.ctx, tokens=self.tokens or self.ctx.tokens)
+        out = []
+        for record in records:
+            call = replay(record, template, options).call
+            if self.methods:
+                call = personalize(call, self._then(user, record, shared), self.methods, ctx)[0]
+            text = record.output.strip()
+            out.append(Example(call, text[: self.chars], ends=len(text) <= self.chars))
+        return out
+
+    def _then(self, user: User, record: Record, shared: tuple[Artifact, ...]) -> User:
+        """Return the person as they were before a record, with what methods would have learnt of them by then."""
+        earlier = Known(user.before(record.time), shared)
+        fitting = (
+            one for name, one in self.methods
+            if isinstance(one, Fits) and not registry.methods.get(name).info["together"]
+        )  # fmt: skip
+        learnt = tuple(artifact for one in fitting for artifact in one.fit([earlier], self.ctx))
+        return Known(earlier, learnt)
+
+
+def split(records: Sequence[Record], part: float, least: int = 8) -> tuple[list[Record], list[Record]]:
+    """Return what is learnt and the newest ``part``, which is held out; with fewer than ``least`` nothing is."""
+    held = int(len(records) * part) if len(records) >= least else 0
+    cut = len(records) - held
+    return list(records[:cut]), list(records[cut:])
+
+
+def newest(user: User, most: int) -> list[Record]:
+    """Return the newest ``most`` records in which a person gave something, oldest first."""
+    found = answered(user)
+    return found[max(0, len(found) - most) :]

@@ -1,0 +1,63 @@
+"""Trained adapters as artifacts."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+import orjson
+
+from idiolect.adaptation.shared.attach import KIND
+from idiolect.trainable import Trainable, Trained
+from idiolect.types import Artifact, Backend, Context, Record, User
+
+Asked = dict[str, tuple[User, list[Record]]]
+"""Who is in training, and on which records."""
+
+
+def trainable(model: Backend) -> Trainable:
+    """Return the model as what it is to those whose ``fit_needs`` names ``training``."""
+    return cast("Trainable", model)
+
+
+def adapter_artifact(
+    made: Trained, owner: str, method: str, settings: Mapping[str, Any], ctx: Context, records: Iterable[Record],
+    told: Mapping[str, Any], people: Iterable[str] = (),
+) -> Artifact:  # fmt: skip
+    """Return a trained adapter as an artifact; ``told`` is what its payload says beside losses and sizes.
+
+    An adapter that belongs to everyone names ``people`` and no records.
+    """
+    read = list(records)
+    head = {
+        "losses": made.losses, "held": made.held, "steps": made.steps, "tokens": made.tokens, "bytes": made.body.size,
+        **told,
+    }  # fmt: skip
+    others = tuple(people)
+    return Artifact.new(
+        owner, KIND, method=method, settings=settings, payload=orjson.dumps(head),
+        record_ids=() if others else [record.id for record in read], time=max(record.time for record in read),
+        base_model=ctx.model.fingerprint, people=others, body=made.body,
+    )  # fmt: skip
+
+
+def told_of(ctx: Context, users: Iterable[User], asked: Asked, epochs: int) -> Callable[[int], None] | None:
+    """Return what tells of progress [thousandths of a person] while people are trained.
+
+    How many records those have who were not read yet is guessed from those who were.
+    """
+    if ctx.progress is None:
+        return None
+    tell, total = ctx.progress, operator.length_hint(users, 1)
+    learnt, seen, records = 0, set[str](), 0
+
+    def progress(count: int) -> None:
+        nonlocal learnt, records
+        learnt += count
+        records += sum(len(asked[name][1]) for name in asked.keys() - seen)
+        seen.update(asked)
+        whole = records * epochs / max(1, len(seen)) * max(total, len(seen))
+        tell(min(1000 * total, round(1000 * total * learnt / max(1.0, whole))), 1000 * total)
+
+    return progress
