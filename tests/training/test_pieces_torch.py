@@ -40,7 +40,7 @@ def texts(person, seed, n=12):
 @pytest.fixture(scope="module")
 def adapters(model):
     jobs = [Job(str(n), texts(n, 1)) for n in range(PEOPLE)]
-    made = {one.key: one.body for one in model.train(jobs, Recipe(rank=4, epochs=5, rate=1e-2, dtype="float32"))}
+    made = {one.key: one.body for one in model.train(jobs, Recipe(epochs=3, rate=2e-3, dtype="float32"))}
     return [made[str(n)] for n in range(PEOPLE)]
 
 
@@ -65,6 +65,17 @@ def test_the_own_adapter_is_chosen_at_nine_sites_of_ten_by_new_texts_of_its_owne
     assert np.mean(own) >= 0.9
 
 
+def inputs_of(engine, module, rows):
+    """Read rows one by one; return what a module read, ``[tokens, in]`` for each."""
+    seen = []
+    hook = module.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    with torch.no_grad():
+        for ids in rows:
+            engine.model(torch.tensor([ids]))
+    hook.remove()
+    return seen
+
+
 def test_the_choice_equals_a_plain_loop_in_which_deeper_modules_see_the_assembled_ones(model, pool):
     engine, examples, k, temperature = model._loaded(), texts(3, 5, 6), 3, 0.7
     found = sites(engine.model, engine.layers)
@@ -72,12 +83,7 @@ def test_the_choice_equals_a_plain_loop_in_which_deeper_modules_see_the_assemble
     weights = {name: site.module.weight.clone() for name, site in found.items()}
     chosen = model.choose_pieces(examples, pool, k, temperature)
     for name, site in found.items():  # in the order of the pass: each is merged before the next is looked at
-        seen = []
-        hook = site.module.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
-        with torch.no_grad():
-            for example in examples:
-                engine.model(torch.tensor([row_of(model, example)[0]]))
-        hook.remove()
+        seen = inputs_of(engine, site.module, [row_of(model, example)[0] for example in examples])
         means = [
             np.mean([standard(x.numpy()) for x in states[row_of(model, example)[1] :]], axis=0)
             for example, states in zip(examples, seen, strict=True)

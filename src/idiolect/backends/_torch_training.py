@@ -11,10 +11,12 @@ from idiolect.backends._torch_engine import Engine
 from idiolect.errors import InputError
 from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
 from idiolect.training import factors, peft_format
-from idiolect.training.factors import LowRank
+from idiolect.training.factors import Factors, LowRank
+from idiolect.training.generator import Stacked
+from idiolect.training.modules import Place, chosen, places, sites
 from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.training.rows import TokenRow
-from idiolect.types import Adapter
+from idiolect.types import Adapter, Floats
 
 TOKENS, TOKENS_ON_GPU = 1024, 1 << 15
 """Tokens of a pass. On a CPU more of them no longer fit its caches."""
@@ -46,15 +48,15 @@ def train(
 
 
 def train_gates(
-    engine: Engine, jobs: Sequence[Gating], recipe: Recipe, places: int, check: Callable[[], None] | None
+    engine: Engine, jobs: Sequence[Gating], recipe: Recipe, count: int, check: Callable[[], None] | None
 ) -> Iterator[tuple[str, Pieces]]:
-    """Train the gates of each job's adapter, ``places`` adapters at a time."""
+    """Train the gates of each job's adapter, ``count`` adapters at a time."""
     from idiolect.training import _torch_pieces
 
-    for start in range(0, len(jobs), places):
+    for start in range(0, len(jobs), count):
         asked = [
             (job.key, peft_format.load(job.adapter.read()), rows_of(engine, job.examples, ()))
-            for job in jobs[start : start + places]
+            for job in jobs[start : start + count]
         ]
         yield from _torch_pieces.train_gates(engine.model, engine.layers, asked, recipe, tokens_of(engine), check)
 
@@ -67,6 +69,24 @@ def choose_pieces(
 
     rows = rows_of(engine, examples, ())
     return _torch_pieces.choose_pieces(engine.model, engine.layers, rows, pieces, k, temperature)
+
+
+def linear_places(engine: Engine, modules: Sequence[str]) -> list[Place]:
+    """Return the linear modules with these last names, in all layers."""
+    found = sites(engine.model, engine.layers)
+    return places(chosen(found, modules, 0, len(engine.layers)))
+
+
+def factor_losses(
+    engine: Engine, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float,
+    gradients: bool,
+) -> tuple[Floats, dict[str, Factors]]:  # fmt: skip
+    """Return each example's loss under its owner's factors, and the gradients by these where they are asked for."""
+    from idiolect.training._torch_factors import FactorPass
+
+    one = FactorPass(engine.model, engine.layers, factors, scaling)
+    losses = one.losses(rows_of(engine, examples, ()), owners, tokens_of(engine), gradients)
+    return losses, dict(one.gradients()) if gradients else {}
 
 
 def tokens_of(engine: Engine) -> int:

@@ -16,6 +16,9 @@ from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.registry import backend
 from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
+from idiolect.training.factors import Factors
+from idiolect.training.generator import Stacked
+from idiolect.training.modules import Place
 from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.types import Call, Chunk, Completion, Floats
 
@@ -163,6 +166,29 @@ class TransformersBackend:
         from idiolect.backends._torch_training import choose_pieces
 
         return choose_pieces(self._loaded(), examples, pieces, k, temperature)
+
+    def linear_places(self, modules: Sequence[str]) -> list[Place]:
+        """Return the linear modules of all layers with these last names; :class:`InputError` for an unknown one."""
+        from idiolect.backends._torch_training import linear_places
+
+        return linear_places(self._loaded(), modules)
+
+    def factor_losses(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> Floats:
+        """Return the mean loss of each example's tokens ``[examples]`` [nats], each under its owner's factors."""
+        from idiolect.backends._torch_training import factor_losses
+
+        return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=False)[0]
+
+    def factor_gradients(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> tuple[Floats, dict[str, Factors]]:
+        """Return these losses, and the gradient of their weighted sum (:mod:`idiolect.training.generating`)."""
+        from idiolect.backends._torch_training import factor_losses
+
+        with self._training:
+            return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=True)
 
     @property
     def rows(self) -> int:
