@@ -77,7 +77,7 @@ def inputs_of(engine, module, rows):
 
 
 def test_the_choice_equals_a_plain_loop_in_which_deeper_modules_see_the_assembled_ones(model, pool):
-    engine, examples, k, temperature = model._loaded(), texts(3, 5, 6), 3, 0.7
+    engine, examples, k, temperature = model._loaded(), texts(3, 5, 3) + texts(6, 5, 3), 3, 0.7
     found = sites(engine.model, engine.layers)
     scores = {}
     weights = {name: site.module.weight.clone() for name, site in found.items()}
