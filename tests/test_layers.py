@@ -14,8 +14,8 @@ LAYERS = (
     {"equality"}, {"records", "artifact"}, {"types", "peers", "inside", "trainable"}, {"errors"},
     {"registry", "worker", "turns"},
     {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
-    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing"}, {"pipeline"},
-    {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
+    {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing", "letting_go"},
+    {"pipeline"}, {"bench", "trust", "scale"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
 METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

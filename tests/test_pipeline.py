@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import ClassVar
 
 import pytest
 
@@ -10,7 +9,7 @@ from helpers import HashEmbedder, open_store, say
 from idiolect import registry
 from idiolect.backends.toy import ToyBackend
 from idiolect.config import Settings
-from idiolect.errors import ConfigError, NotFound, Stopped, UnknownName, UnsupportedCall
+from idiolect.errors import ConfigError, NotFound, Stopped, UnknownName, UnsupportedCall, UpstreamError
 from idiolect.pipeline import Idiolect
 from idiolect.store.finishing import Finished, keep_finished
 from idiolect.store.sharing import share
@@ -286,26 +285,51 @@ def test_a_fit_keeps_unfinished_work_of_this_method_and_model_alone(app, trainer
     assert app.context().checkpoints is None
 
 
-def test_the_backend_lets_go_of_the_weights_of_what_was_deleted(tmp_path):
-    class Holding(ToyBackend):
-        forgotten: ClassVar[list[str]] = []
+class Holding(ToyBackend):
+    def __post_init__(self):
+        self.forgotten, self.reachable = [], True
 
-        def forget(self, artifact_ids):
-            self.forgotten.extend(artifact_ids)
+    def forget(self, artifact_ids):
+        if not self.reachable:
+            raise UpstreamError("it does not answer")
+        self.forgotten.append(sorted(artifact_ids))
 
+
+@pytest.fixture
+def holding(tmp_path):
     app = Idiolect(open_store(tmp_path), Holding(), Settings())
     app.store.add([say("ana", "one", 1.0), say("ben", "two", 1.0)])
     for user in ("ana", "ben"):
         share(app.store, user, True)
-    body, common = Body.of(b"weights"), {"method": "m", "payload": b"{}", "record_ids": (), "time": 1.0}
-    made = [
-        Artifact.new("ana", "adapter", body=body, **common),
-        Artifact.new("ana", "adapter", body=body, people=("ben",), **common),
-        Artifact.new("ben", "adapter", body=body, **common),
-    ]
-    app.store.put_artifacts(made)
+    return app
+
+
+def weights(user, people=()):
+    body = Body.of(b"weights")
+    return Artifact.new(user, "adapter", method="m", payload=b"{}", record_ids=(), time=1.0, body=body, people=people)
+
+
+def test_the_backend_lets_go_of_the_weights_of_what_was_deleted(holding):
+    app, forgotten = holding, holding.backend.forgotten
+    own, shaped, his = weights("ana"), weights("ana", ("ben",)), weights("ben")
+    app.store.put_artifacts([own, shaped, his])
+    assert forgotten == []
     share(app.store, "ben", False)
-    assert Holding.forgotten == [made[1].id]
     app.erase("ben")
-    app.store.delete_artifacts("ana", [made[0].id])
-    assert Holding.forgotten == [made[1].id, made[2].id, made[0].id]
+    app.store.delete_artifacts("ana", [own.id])
+    assert forgotten == [[shaped.id], [his.id], [his.id], [own.id]]
+
+
+def test_a_backend_that_cannot_let_go_stops_an_erasure_and_nothing_else(holding, caplog):
+    app, one, two = holding, weights("ana"), weights("ben")
+    app.store.put_artifacts([one, two])
+    app.backend.reachable = False
+    with pytest.raises(UpstreamError):
+        app.erase("ana")
+    assert [artifact.id for artifact in app.store.artifacts("ana")] == [one.id]
+    app.store.delete_artifacts("ben", [two.id])
+    assert app.store.artifacts("ben") == []
+    assert "weights of 1 deleted artifacts" in caplog.text
+    app.backend.reachable = True
+    app.store.delete_artifacts("ana", [one.id])
+    assert app.backend.forgotten == [sorted([one.id, two.id])]

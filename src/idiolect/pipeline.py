@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from idiolect import config, registry
 from idiolect.config import MethodSpec, Settings
 from idiolect.errors import ConfigError, NotFound, Stopped, UnsupportedCall
 from idiolect.journal import Journal
+from idiolect.letting_go import LettingGo
 from idiolect.memory.feedback import Feedback
 from idiolect.memory.rating import rated
 from idiolect.opening import helper_of, open_store
@@ -111,9 +112,7 @@ class Idiolect:
     """Whether methods measure anew by themselves, in the background, once enough records have come."""
 
     def __post_init__(self) -> None:
-        forget = getattr(self.backend, "forget", None)
-        if forget is not None:  # it holds weights, and must let go of those that are deleted
-            self.store.dropped = forget
+        self.store.dropped = self._let_go = LettingGo(getattr(self.backend, "forget", None), self.counters)
         policy = self.settings.peers
         self.peers = StorePeers(self.store, Policy(policy.texts, policy.least), asked=lambda: self.clock())
         self.journal = Journal[Finished](self._write_down)
@@ -182,7 +181,7 @@ class Idiolect:
             return ctx
         name, method = registry.make_method(fitting)
         settings = sorted(registry.settings_of(method).items())
-        checkpoints = StoredCheckpoints(self.store, lambda: repr((name, settings, self.backend.fingerprint)))
+        checkpoints = StoredCheckpoints(self.store, cache(lambda: repr((name, settings, self.backend.fingerprint))))
         return replace(ctx, check=self._go_on, checkpoints=checkpoints)
 
     def methods(self, specs: Sequence[MethodSpec] | None = None) -> tuple[Named, ...]:
@@ -495,8 +494,12 @@ class Idiolect:
     # -- people's control --------------------------------------------------------------------------------------
 
     def erase(self, user: str) -> Receipt:
-        """Remove a person with everything derived from them, and return the receipt."""
+        """Remove a person with everything derived from them, and return the receipt.
+
+        Nothing is removed where the backend holds weights of theirs and cannot let go of them.
+        """
         self.drain()
+        self._let_go.insist(artifact.id for artifact in self.store.artifacts(user))
         return erase(self.store, user, self.clock())
 
 

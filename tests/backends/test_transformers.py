@@ -26,6 +26,7 @@ def test_nothing_heavy_is_imported_with_the_module():
 
 def test_what_it_cannot_do_is_refused_without_loading():
     model = TransformersBackend("nowhere")
+    model.supports = model.supports - {"adapters"}
     adapted = ask("x", adapters=(Adapter("a", 1.0, Body.of(b"weights")),))
     chosen = ask("x", choose=Choose(1, lambda drafts: [0.0], (ask("y"), adapted)))
     for call in (adapted, chosen):
@@ -73,7 +74,7 @@ def test_continuations_of_one_call_share_its_prompt(model):
 def test_it_is_a_backend_and_shows_its_inside(model):
     assert isinstance(model, Backend)
     assert isinstance(model, Inside)
-    assert model.supports >= {"logprobs", "mix", "soft_prompt", "steering", "choose", "inside"}
+    assert model.supports >= {"logprobs", "mix", "soft_prompt", "steering", "adapters", "choose", "inside"}
 
 
 def test_deterministic_is_the_same_whatever_else_is_asked(model):

@@ -64,6 +64,7 @@ def test_what_prints_results_offers_json(path: str, command: Any) -> None:
         "idiolect models",
         "idiolect config",
         "idiolect memories",
+        "idiolect adapters",
         "idiolect bench",
         "idiolect bench report",
     )

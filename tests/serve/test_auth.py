@@ -80,7 +80,7 @@ EVERY_PATH = [
     ("POST", "/profile"), ("DELETE", "/profile"), ("GET", "/memories"), ("POST", "/memories"),
     ("PUT", "/memories/x"), ("DELETE", "/memories/x"), ("GET", "/memories/x"),
     ("PATCH", "/memories/x"), ("GET", "/wishes"), ("PUT", "/wishes"), ("GET", "/evidence"), ("POST", "/evidence"),
-    ("GET", "/consent"), ("PUT", "/consent"),
+    ("GET", "/consent"), ("PUT", "/consent"), ("GET", "/adapters"), ("DELETE", "/adapters/x"),
 ]  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def test_every_path_of_a_user_is_in_this_test(client):
     offered = {
         (m.upper(), p) for p, operations in client.get("/openapi.json").json()["paths"].items() for m in operations
     }
-    here = {(m, "/v1/users/{user}" + p.split("?")[0].replace("/x", "/{record}")) for m, p in EVERY_PATH}
+    named = [(m, p.split("?")[0].replace("/adapters/x", "/adapters/{adapter}")) for m, p in EVERY_PATH]
+    here = {(m, "/v1/users/{user}" + p.replace("/x", "/{record}")) for m, p in named}
     assert here == {(m, p) for m, p in offered if p.startswith("/v1/users/{user}")}
 
 

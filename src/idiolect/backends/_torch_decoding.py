@@ -76,10 +76,13 @@ def mixed(logits: Any, call: Call) -> Any:
 
 
 def decode(engine: Engine, answers: Sequence[Answer], batch: int) -> Iterator[tuple[int, Chunk]]:
-    """Yield ``(index, chunk)`` as the answers grow; like lengths go together, at most ``batch`` rows at once."""
-    order = sorted(range(len(answers)), key=lambda n: len(answers[n].rows[0]))
+    """Yield ``(index, chunk)`` as the answers grow, at most ``batch`` rows at once, each group to its end.
+
+    This is for models whose caches are of a kind of their own (sliding windows, states); rows of others come and go
+    one by one (:mod:`idiolect.backends._torch_batching`).
+    """
     group, rows = list[int](), 0
-    for n in order:
+    for n in by_length(answers):
         if group and rows + len(answers[n].rows) > batch:
             yield from _decode_group(engine, {m: answers[m] for m in group})
             group, rows = [], 0
@@ -89,32 +92,38 @@ def decode(engine: Engine, answers: Sequence[Answer], batch: int) -> Iterator[tu
         yield from _decode_group(engine, {m: answers[m] for m in group})
 
 
+def by_length(answers: Sequence[Answer]) -> list[int]:
+    """Return the indices of answers, those with short prompts first, so that like lengths are read together."""
+    return sorted(range(len(answers)), key=lambda n: len(answers[n].rows[0]))
+
+
 def _decode_group(engine: Engine, growing: dict[int, Answer]) -> Iterator[tuple[int, Chunk]]:
     torch = engine.torch
-    prompts = [row for answer in growing.values() for row in answer.rows]
-    logits, cache, mask = engine.read(prompts, max(answer.limit for answer in growing.values()))
-    additions = engine.additions(prompts)  # prompts are not steered, only what follows
+    rows = [row for answer in growing.values() for row in answer.rows]
+    logits, (cache,), _ = engine.read(rows)
+    mask = engine.inputs(rows)["attention_mask"]
+    additions = engine.additions(rows)  # prompts are not steered, only what follows
     while True:
         best = logits.argmax(-1).tolist()
         at, kept, following = 0, list[int](), list[int]()
         for n, answer in list(growing.items()):
-            rows = range(at, at + len(answer.rows))
-            at = rows.stop
+            own = range(at, at + len(answer.rows))
+            at = own.stop
             with torch.inference_mode():
-                chunk = answer.take(logits[at - len(rows) : at], best[rows.start])
+                chunk = answer.take(logits[own.start : at], best[own.start])
             if chunk is not None:
                 yield n, chunk
             if answer.done:
                 del growing[n]
             else:
-                kept += rows
-                following += [answer.ids[-1]] * len(rows)
+                kept += own
+                following += [answer.ids[-1]] * len(own)
         if not growing:
             return
         if len(kept) < at:
             index = torch.tensor(kept, device=engine.device)
             cache.batch_select_indices(index)
-            mask = mask[index]
+            mask, rows = mask[index], [rows[n] for n in kept]
             additions = {layer: addition[index] for layer, addition in additions.items()}
         mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
-        logits = engine.step(following, mask, cache, additions)
+        logits = engine.step(following, rows, mask, cache, additions)

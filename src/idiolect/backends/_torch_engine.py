@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from idiolect import models
 from idiolect.decoding.steering import steered, vectors
 from idiolect.errors import ConfigError, InputError, MissingExtra, ModelError, UnsupportedCall
 from idiolect.models.convert import no_progress_bars
-from idiolect.types import Branch, Call, Floats, Message, Steer
+from idiolect.training.modules import Site, sites
+from idiolect.types import Adapter, Branch, Call, Floats, Message, Steer
+
+if TYPE_CHECKING:
+    from idiolect.backends._torch_adapters import Plan
 
 _PASS = 64
 """How many tokens a CPU reads in the time that a pass takes whatever it reads; a GPU reads many more."""
@@ -24,12 +29,14 @@ _PASS = 64
 class Row:
     """One sequence that the model reads: a soft prompt ``[m, hidden]`` at positions 0 to m - 1, then token ids.
 
-    ``steering`` acts at generated positions only; which these are is said where the row is read.
+    ``steering`` acts at generated positions only; which these are is said where the row is read. ``adapters`` change
+    the weights that the whole row meets.
     """
 
     ids: tuple[int, ...]
     soft: Floats | None = None
     steering: tuple[Steer, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids) + (0 if self.soft is None else len(self.soft))
@@ -38,7 +45,8 @@ class Row:
     def key(self) -> tuple[object, ...]:
         """What makes rows the same to the model."""
         soft = None if self.soft is None else self.soft.tobytes()
-        return self.ids, soft, tuple((s.layer, s.strength, s.vector.tobytes()) for s in self.steering)
+        steering = tuple((s.layer, s.strength, s.vector.tobytes()) for s in self.steering)
+        return self.ids, soft, steering, tuple((one.id, one.weight) for one in self.adapters)
 
     def followed(self, ids: Sequence[int]) -> Row:
         """Return the row with more token ids at its end."""
@@ -46,9 +54,9 @@ class Row:
 
 
 class Engine:
-    """Tokenizer and weights. It keeps nothing between calls, so threads may share it."""
+    """Tokenizer and weights. It keeps nothing between calls but adapters, so threads may share it."""
 
-    def __init__(self, model: str, dtype: str, device: str, threads: int) -> None:
+    def __init__(self, model: str, dtype: str, device: str, threads: int, adapters_mb: int = 1024) -> None:
         if "torch" not in sys.modules:
             # OpenMP threads that spin while they wait bring a busy machine to a standstill; read when torch loads.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -80,7 +88,13 @@ class Engine:
         self.overhead = _PASS if self.device.type == "cpu" else 64 * _PASS
         self.ends = self._end_ids()
         self.end = self.tokenizer.eos_token_id if self.tokenizer.eos_token_id is not None else min(self.ends)
-        self.attends_to_all = set(getattr(config, "layer_types", None) or ()) <= {"full_attention"}
+        caches = transformers.cache_utils
+        layers = caches.DynamicCache(config=config).layers
+        self.attends_to_all = all(type(layer) is caches.DynamicLayer for layer in layers)
+        from idiolect.backends._torch_adapters import Pool
+
+        weight = self.model.get_input_embeddings().weight
+        self.adapters = Pool(self._sites, weight, adapters_mb << 20, lambda: models.fingerprint(model))
 
     def tokens(self, text: str) -> list[int]:
         """Return token ids, special tokens read as such."""
@@ -111,20 +125,20 @@ class Engine:
     def rows(self, call: Call) -> list[Row]:
         """Return what is read for a call: one row for each branch of its mixture, else one.
 
-        Soft prompt and steering belong to the call's own prompt; other branches are read without. Raises
+        Soft prompt, steering and adapters belong to the call's own prompt; other branches are read without. Raises
         :class:`UnsupportedCall` where no branch is the call's own, so that they would be lost, and
-        :class:`InputError` where they do not fit the model.
+        :class:`InputError` where soft prompt or steering do not fit the model.
         """
         mix = call.mix or (Branch(None, 1.0),)
-        if all(branch.messages is not None for branch in mix) and (call.soft_prompt is not None or call.steering):
-            need = "steering" if call.steering else "soft_prompt"
-            raise UnsupportedCall("a mixture without the call's own prompt", "transformers", need, ())
+        lost = sorted(call.needs & {"soft_prompt", "steering", "adapters"})
+        if all(branch.messages is not None for branch in mix) and lost:
+            raise UnsupportedCall("a mixture without the call's own prompt", "transformers", lost[-1], ())
         soft, steering = call.soft_prompt, call.steering
         if soft is not None and (soft.ndim != 2 or soft.shape[1] != self.hidden):
             raise InputError(f"a soft prompt of shape {soft.shape} does not fit the model's [tokens, {self.hidden}]")
         vectors([steering], len(self.layers), self.hidden)
         rows = [
-            Row(tuple(self.prompt(call.messages, call)), soft, steering)
+            Row(tuple(self.prompt(call.messages, call)), soft, steering, call.adapters)
             if branch.messages is None
             else Row(tuple(self.prompt(branch.messages, call)))
             for branch in mix
@@ -170,33 +184,50 @@ class Engine:
         here = (back[None] <= torch.tensor(counts, device=self.device)[:, None])[:, :, None]
         return {layer: addition * here for layer, addition in additions.items()}
 
-    def read(self, rows: Sequence[Row], more: int) -> tuple[Any, Any, Any]:
-        """Read prompts; return logits ``[rows, vocab]`` after them, the cache and the mask ``[rows, longest]``.
+    @contextmanager
+    def changed(
+        self, rows: Sequence[Row], additions: Mapping[int, Any] | None = None, plan: Plan | None = None
+    ) -> Iterator[None]:
+        """Let this thread's passes over these rows meet their adapters, and what steering adds (``additions``).
 
-        Rows of unlike lengths are read in several passes where padding them would take longer. ``more`` tokens are
-        expected to follow.
+        ``plan`` is what the rows' adapters add, where that is at hand.
         """
-        torch = self.torch
-        from idiolect.backends._torch_cache import merge
+        with ExitStack() as stack:
+            if plan is None and any(row.adapters for row in rows):
+                from idiolect.backends._torch_adapters import read_plan
 
-        lengths = [len(row) for row in rows]
-        groups = partition(lengths, self.overhead) if self.attends_to_all else [[*range(len(rows))]]
+                plan = read_plan([self.adapters.weights(row.adapters) for row in rows])
+            if plan is not None:
+                stack.enter_context(plan.applied())
+            if additions:
+                stack.enter_context(steered(self.layers, additions))
+            yield
+
+    def read(self, rows: Sequence[Row]) -> tuple[Any, list[Any], list[list[int]]]:
+        """Read prompts; return logits ``[rows, vocab]`` after them, and caches with the rows that each of them holds.
+
+        Rows of unlike lengths are read in several passes where padding them would take longer, and where each may have
+        a cache of its own.
+        """
+        groups = partition([len(row) for row in rows], self.overhead) if self.attends_to_all else [[*range(len(rows))]]
         logits, caches = [], []
-        with torch.inference_mode():
+        with self.torch.inference_mode():
             for group in groups:
-                out = self.model(**self.inputs([rows[n] for n in group]), use_cache=True, logits_to_keep=1)
+                part = [rows[n] for n in group]
+                with self.changed(part):
+                    out = self.model(**self.inputs(part), use_cache=True, logits_to_keep=1)
                 logits.append(out.logits[:, -1])
                 caches.append(out.past_key_values)
-            order = torch.tensor(np.argsort([n for group in groups for n in group]), device=self.device)
-            cache = merge(caches, groups, more)
-            width = torch.arange(max(lengths), 0, -1, device=self.device)
-            mask = (width[None] <= torch.tensor(lengths, device=self.device)[:, None]).long()
-            return torch.cat(logits)[order], cache, mask
+            order = self.torch.tensor(np.argsort([n for group in groups for n in group]), device=self.device)
+            return self.torch.cat(logits)[order], caches, groups
 
-    def step(self, ids: Sequence[int], mask: Any, cache: Any, additions: Mapping[int, Any]) -> Any:
+    def step(
+        self, ids: Sequence[int], rows: Sequence[Row], mask: Any, cache: Any, additions: Mapping[int, Any],
+        plan: Plan | None = None,
+    ) -> Any:  # fmt: skip
         """Read one more id a row, ``mask [rows, seen + 1]``; return logits ``[rows, vocab]``. The cache grows."""
         torch = self.torch
-        with torch.inference_mode(), steered(self.layers, additions):
+        with torch.inference_mode(), self.changed(rows, additions, plan):
             out = self.model(
                 input_ids=torch.tensor(ids, device=self.device)[:, None],
                 attention_mask=mask,
@@ -213,6 +244,12 @@ class Engine:
         with torch.inference_mode():
             ids = torch.arange(embed.weight.shape[0], device=self.device)
             return float(torch.cat([embed(part).float().norm(dim=1) for part in ids.split(8192)]).mean())
+
+    def _sites(self) -> list[list[Site]]:
+        from idiolect.backends._torch_adapters import together
+
+        probe = self.torch.zeros(2, 3, dtype=self.torch.long, device=self.device)
+        return together(self.model, sites(self.model, self.layers).values(), probe)
 
     def _end_ids(self) -> frozenset[int]:
         ends = self.model.generation_config.eos_token_id

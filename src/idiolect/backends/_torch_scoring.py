@@ -13,7 +13,7 @@ import numpy.typing as npt
 from idiolect.backends._generation import log_softmax, processed
 from idiolect.backends._torch_decoding import mixed
 from idiolect.backends._torch_engine import Engine, Row, partition
-from idiolect.decoding.steering import steered, watched
+from idiolect.decoding.steering import watched
 from idiolect.errors import InputError
 from idiolect.types import Call, Floats
 
@@ -101,7 +101,7 @@ def _read(engine: Engine, rows: Sequence[tuple[Row, int]]) -> list[Any]:
         part, counts = [rows[n][0] for n in group], [rows[n][1] for n in group]
         additions = engine.spread(engine.additions(part), [count - 1 for count in counts])
         with engine.torch.inference_mode():
-            logits = _pass(engine, engine.inputs(part), additions, max(counts))
+            logits = _pass(engine, part, engine.inputs(part), additions, max(counts))
         for n, count, found in zip(group, counts, logits, strict=True):
             out[n] = found[-count:]
     return out
@@ -113,7 +113,7 @@ def _sharing(engine: Engine, families: Sequence[_Family]) -> Iterator[tuple[Ids,
     room = _LOGITS // engine.vocabulary
     for family in families:
         with torch.inference_mode():
-            reads = [engine.model(**engine.inputs([row]), use_cache=True, logits_to_keep=1) for row in family.rows]
+            reads = [_prompt(engine, row) for row in family.rows]
         jobs = list(family.asked.items())
         while jobs:
             taken = itertools.accumulate(len(ids) * len(reads) for ids, _ in jobs)
@@ -123,6 +123,11 @@ def _sharing(engine: Engine, families: Sequence[_Family]) -> Iterator[tuple[Ids,
                 found = [_following(engine, row, read, texts) for row, read in zip(family.rows, reads, strict=True)]
             for (ids, wanted), *branches in zip(part, *found, strict=True):
                 yield ids, wanted, torch.stack(branches)
+
+
+def _prompt(engine: Engine, row: Row) -> Any:
+    with engine.changed([row]):
+        return engine.model(**engine.inputs([row]), use_cache=True, logits_to_keep=1)
 
 
 def _following(engine: Engine, row: Row, read: Any, texts: Sequence[Ids]) -> list[Any]:
@@ -146,7 +151,7 @@ def _following(engine: Engine, row: Row, read: Any, texts: Sequence[Ids]) -> lis
         "past_key_values": cache,
         "use_cache": True,
     }
-    logits = _pass(engine, given, engine.spread(engine.additions([row]), [len(owner)]), 0)[0]
+    logits = _pass(engine, [row], given, engine.spread(engine.additions([row]), [len(owner)]), 0)[0]
     cache.crop(-len(owner))
     return [torch.cat([first, part]) for part in logits.split(lengths)]
 
@@ -165,7 +170,7 @@ def activations(engine: Engine, calls: Sequence[Call], texts: Sequence[str], lay
         part, jobs = _cut(jobs, batch)
         rows, counts = [row for _, row, _ in part], [count for _, _, count in part]
         additions = engine.spread(engine.additions(rows), counts)
-        with torch.inference_mode(), steered(engine.layers, additions), watched(engine.layers, layer) as seen:
+        with torch.inference_mode(), engine.changed(rows, additions), watched(engine.layers, layer) as seen:
             engine.model(**engine.inputs(rows), use_cache=False, logits_to_keep=1)
         for (n, _, count), states in zip(part, seen[0], strict=True):
             out[n] = states[-count:].float().cpu().numpy()
@@ -197,12 +202,12 @@ def gradients(
 
 def _gradients(engine: Engine, jobs: Sequence[tuple[Row, int, float]]) -> tuple[list[float], list[Floats]]:
     torch = engine.torch
-    rows = [Row(row.ids[:-1], row.soft, row.steering) for row, _, _ in jobs]
+    rows = [replace(row, ids=row.ids[:-1]) for row, _, _ in jobs]
     counts = [count for _, count, _ in jobs]
     with torch.enable_grad():
         softs = [torch.tensor(row.soft, device=engine.device, requires_grad=True) for row in rows]
         additions = engine.spread(engine.additions(rows), [count - 1 for count in counts])
-        logits = _pass(engine, engine.inputs(rows, softs), additions, max(counts))
+        logits = _pass(engine, rows, engine.inputs(rows, softs), additions, max(counts))
         sums = []
         for (row, count, _), seen in zip(jobs, logits, strict=True):
             wanted = torch.tensor(row.ids[-count:], device=engine.device)[:, None]
@@ -219,8 +224,10 @@ def _own(engine: Engine, call: Call, text: str) -> tuple[Row, int]:
     return row.followed(ids), len(ids)
 
 
-def _pass(engine: Engine, given: Mapping[str, Any], additions: Mapping[int, Any], keep: int) -> Any:
-    with steered(engine.layers, additions):
+def _pass(
+    engine: Engine, rows: Sequence[Row], given: Mapping[str, Any], additions: Mapping[int, Any], keep: int
+) -> Any:
+    with engine.changed(rows, additions):
         return engine.model(**{"use_cache": False, **given}, logits_to_keep=keep).logits
 
 

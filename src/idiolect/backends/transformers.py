@@ -11,6 +11,7 @@ import numpy as np
 from idiolect import models
 from idiolect.backends import _torch_scoring as scoring
 from idiolect.backends._generation import check_lengths, refuse_unmet
+from idiolect.backends._torch_batching import Batching
 from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
@@ -22,7 +23,9 @@ from idiolect.training.modules import Place
 from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.types import Call, Chunk, Completion, Floats
 
-_SUPPORTS = ("logprobs", "mix", "logits_processors", "soft_prompt", "steering", "choose", "inside", "training")
+_SUPPORTS = (
+    "logprobs", "mix", "logits_processors", "soft_prompt", "steering", "adapters", "choose", "inside", "training",
+)  # fmt: skip
 
 
 @backend("transformers", supports=_SUPPORTS, extra="transformers")
@@ -36,10 +39,12 @@ class TransformersBackend:
     sets no limit. ``threads`` is PyTorch's own choice where it is 0. A call without a temperature is greedy.
     ``deterministic`` passes one call at a time: in bfloat16 what shares a batch moves a score by tenths of a nat.
     ``train_users`` is how many people's adapters are trained at once.
+    Answers of different threads grow in one batch, each with its own adapters; ``adapters_mb`` [MiB] of adapters are
+    kept in memory between calls, the least recently used ones are read again.
 
     A soft prompt stands before the whole prompt. Steering acts on the tokens of the answer and never on the prompt, so
-    the first token is drawn, and a text of one token scored, without it. In a mixture both belong to the branches that
-    are the call's own prompt.
+    the first token is drawn, and a text of one token scored, without it. In a mixture both, and adapters, belong to the
+    branches that are the call's own prompt.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -50,6 +55,7 @@ class TransformersBackend:
     threads: int = 0
     deterministic: bool = False
     train_users: int = 8
+    adapters_mb: int = 1024
 
     supports = frozenset[str]()  # set by @backend
 
@@ -57,6 +63,7 @@ class TransformersBackend:
         self._lock = threading.Lock()
         self._training = threading.Lock()
         self._engine: Engine | None = None
+        self._batching: Batching | None = None
         self._norm = 0.0
 
     @property
@@ -80,7 +87,8 @@ class TransformersBackend:
             return whole(self.generate([call])[0])
         engine = self._loaded()
         answer = Answer(call, engine, self.max_tokens)
-        return (chunk for _, chunk in decode(engine, [answer], self.rows))
+        engine.adapters.weights(call.adapters)  # what does not fit is refused at once
+        return (chunk for _, chunk in self._decode(engine, [answer]))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
         """Return the summed log probability [nats] of each continuation.
@@ -198,7 +206,13 @@ class TransformersBackend:
     def close(self) -> None:
         """Let go of the model; a later call loads it again."""
         with self._lock:
-            self._engine = None
+            self._engine = self._batching = None
+
+    def forget_adapters(self, ids: Iterable[str]) -> None:
+        """Drop adapters from memory, by the ids of their artifacts; answers under way end with theirs."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.adapters.forget(ids)
 
     def _check(self, calls: Sequence[Call], continuations: Sequence[str]) -> None:
         check_lengths(calls, continuations)
@@ -207,10 +221,18 @@ class TransformersBackend:
     def _answers(self, calls: Sequence[Call]) -> list[Completion]:
         engine = self._loaded()
         texts, last = [""] * len(calls), [Chunk("")] * len(calls)
-        for at, chunk in decode(engine, [Answer(call, engine, self.max_tokens) for call in calls], self.rows):
+        for at, chunk in self._decode(engine, [Answer(call, engine, self.max_tokens) for call in calls]):
             texts[at] += chunk.text
             last[at] = chunk
         return [_completion(text, chunk) for text, chunk in zip(texts, last, strict=True)]
+
+    def _decode(self, engine: Engine, answers: Sequence[Answer]) -> Iterator[tuple[int, Chunk]]:
+        if not engine.attends_to_all:
+            return decode(engine, answers, self.rows)
+        with self._lock:
+            if self._batching is None or self._batching.engine is not engine or self._batching.limit != self.rows:
+                self._batching = Batching(engine, self.rows)
+            return self._batching.run(answers)
 
     def _score(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[scoring.Doubles]:
         self._check(calls, continuations)
@@ -219,7 +241,7 @@ class TransformersBackend:
     def _loaded(self) -> Engine:
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self.model, self.dtype, self.device, self.threads)
+                self._engine = Engine(self.model, self.dtype, self.device, self.threads, self.adapters_mb)
             return self._engine
 
 

@@ -23,6 +23,7 @@ from idiolect.config import Serve, Settings
 from idiolect.errors import ConfigError, IdiolectError
 from idiolect.pipeline import Idiolect
 from idiolect.serve import (
+    adapters_api,
     evidence_api,
     failures,
     imports,
@@ -76,6 +77,8 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("PUT", _USER + "/memories/{record}", memories_api.correct_memory),
     ("PATCH", _USER + "/memories/{record}", memories_api.mark_memory),
     ("DELETE", _USER + "/memories/{record}", memories_api.forget_memory),
+    ("GET", _USER + "/adapters", adapters_api.adapters),
+    ("DELETE", _USER + "/adapters/{adapter}", adapters_api.delete_adapter),
     ("GET", _USER + "/wishes", memories_api.wishes),
     ("PUT", _USER + "/wishes", memories_api.set_wishes),
     ("GET", "/v1/traces/{trace}", traces_api.trace),

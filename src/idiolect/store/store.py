@@ -57,7 +57,7 @@ class Store:
         self._abouts: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
         self._artifacts: dict[int, tuple[tuple[int, int], tuple[Artifact, ...]]] = {}
         self.dropped: Callable[[Sequence[str]], object] = lambda artifact_ids: None
-        """Told the ids of artifacts that this process has deleted: whoever holds their weights in memory lets go."""
+        """Told the ids of artifacts that this process has deleted, after the commit and in the thread that did it."""
 
     @staticmethod
     def open(
