@@ -46,6 +46,7 @@ from idiolect.types import (
     Message,
     Method,
     Observes,
+    Places,
     Proves,
     Record,
     Sampling,
@@ -381,13 +382,19 @@ class Idiolect:
         return made
 
     def _refresh(self, name: str, method: Method, user: str) -> int:
-        """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it."""
+        """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it.
+
+        One that learns together only looks what of that fits the user.
+        """
         stale, info = getattr(method, "stale", None), registry.methods.get(name).info
-        able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
-        if stale is None or not isinstance(method, Fits) or not able:
+        able = {*info["fit_needs"]} <= self.backend.supports
+        make = method.place if isinstance(method, Places) else None
+        if not info["together"]:
+            make = method.fit if isinstance(method, Fits) and able else None
+        if stale is None or make is None:
             return 0
         seen = view(self.store, user, asked=self.clock())
-        return self._keep(method.fit([seen], self.context())) if stale(seen) else 0
+        return self._keep(make([seen], self.context())) if stale(seen) else 0
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
@@ -427,7 +434,8 @@ class Idiolect:
             able = [e.name for e in registry.backends if need in e.info["supports"]]
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
-            return self._keep(method.fit(self._sharing(name, users), self.context(progress=progress, fitting=spec)))
+            ctx = self.context(progress=progress, fitting=spec)
+            return self._keep(method.fit(self._sharing(name, users), ctx)) + self._place_others(method, users, ctx)
         people = Views(self.store, users, self.clock())
         if info["batched"]:
             return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))
@@ -460,6 +468,14 @@ class Idiolect:
                 f"peers.least is {self.settings.peers.least}. Ask them and record it with: idiolect consent USER --give"
             )
         return people
+
+    def _place_others(self, method: Method, users: Sequence[str], ctx: Context) -> int:
+        """Let those who share nothing have what was learnt from the others."""
+        share = set(sharing(self.store))
+        others = [user for user in users if user not in share]
+        return (
+            self._keep(method.place(Views(self.store, others, self.clock()), ctx)) if isinstance(method, Places) else 0
+        )
 
     def _keep(self, artifacts: Iterable[Artifact]) -> int:
         """Keep what was learnt, except from what was deleted or withdrawn meanwhile; return how many were new."""

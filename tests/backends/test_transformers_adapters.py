@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adapted import change, log_softmax, merged, modules, plain_answer, plain_logits, plain_logprobs, some, worn, write_gpt2
+from adapted import (
+    change,
+    log_softmax,
+    merged,
+    modules,
+    plain_answer,
+    plain_logits,
+    plain_logprobs,
+    some,
+    worn,
+    write_gpt2,
+)
 from idiolect import models
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.errors import InputError, UnsupportedCall

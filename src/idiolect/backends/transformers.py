@@ -173,7 +173,8 @@ class TransformersBackend:
         """Choose for each module the pieces that fit what it reads (:class:`idiolect.training.pieces.Assembles`)."""
         from idiolect.backends._torch_training import choose_pieces
 
-        return choose_pieces(self._loaded(), examples, pieces, k, temperature)
+        with self._training:
+            return choose_pieces(self._loaded(), examples, pieces, k, temperature)
 
     def linear_places(self, modules: Sequence[str]) -> list[Place]:
         """Return the linear modules of all layers with these last names; :class:`InputError` for an unknown one."""
@@ -187,7 +188,8 @@ class TransformersBackend:
         """Return the mean loss of each example's tokens ``[examples]`` [nats], each under its owner's factors."""
         from idiolect.backends._torch_training import factor_losses
 
-        return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=False)[0]
+        with self._training:
+            return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=False)[0]
 
     def factor_gradients(
         self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float

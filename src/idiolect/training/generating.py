@@ -51,13 +51,13 @@ class Training:
     times in a row.
     """
 
-    steps: int = 200
-    rate: float = 1e-3
+    steps: int = 100
+    rate: float = 3e-3
     people: int = 8
     examples: int = 4
     clip: float = 1.0
     drop: float = 0.5
-    check: int = 20
+    check: int = 10
     patience: int = 3
     seed: int = 0
 
