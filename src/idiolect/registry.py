@@ -210,11 +210,14 @@ def make_method(spec: str | Mapping[str, Any]) -> tuple[str, Method]:
 
 @functools.lru_cache(maxsize=256)
 def make_folded(text: str) -> tuple[tuple[str, Method], ...]:
-    """Make the methods of ``A+B``, each ``NAME`` or ``NAME:setting=value:setting=value``; ``none`` makes none."""
+    """Make the methods of ``A+B``, each ``NAME`` or ``NAME:setting=value:setting=value``; ``none`` makes none.
+
+    What stands in brackets is one value: ``lora:context=[profile|task_lora:rank=4]``.
+    """
     if text == "none":
         return ()
     made = []
-    for part in text.split("+"):
+    for part in split(text, "+"):
         name, table = read_settings(part)
         made.append(make_method({"name": name, **table}))
     return tuple(made)
@@ -232,7 +235,7 @@ def with_parts(chosen: Iterable[tuple[str, Method]]) -> list[tuple[str, Method]]
 
 def read_settings(text: str) -> tuple[str, dict[str, Any]]:
     """Read ``NAME:setting=value:setting=value`` into the name and its settings; values are JSON where they can be."""
-    name, *settings = text.split(":")
+    name, *settings = split(text, ":")
     table: dict[str, Any] = {}
     for setting in settings:
         key, sign, value = setting.partition("=")
@@ -243,13 +246,26 @@ def read_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def value_of(text: str) -> Any:
-    """Read a setting from the command line: JSON where it is JSON, ``a|b`` as a list, else text."""
-    if "|" in text:
-        return [value_of(part) for part in text.split("|")]
+    """Read a setting from the command line: JSON where it is JSON, ``a|b`` and ``[a|b]`` as a list, else text."""
+    parts = split(text, "|")
+    if len(parts) > 1:
+        return [value_of(part) for part in parts]
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text
+        return [value_of(part) for part in split(text[1:-1], "|")] if text[:1] + text[-1:] == "[]" else text
+
+
+def split(text: str, mark: str) -> list[str]:
+    """Split at a mark, except within brackets."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if sign == mark and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 def settings_of(thing: object) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Lora:
     answered: the weights learn to use them. What lies under the adapter (``task_lora``) is named among them.
     """
 
-    context: tuple[str, ...] = ("retrieval",)
+    context: tuple[str, ...] = ("profile", "retrieval")
     """Methods that personalize the prompt too; ``none`` for the weights alone."""
     weight: float = 1.0
     """How much of the adapter is added when it is served."""

@@ -30,7 +30,7 @@ NAME = "task_lora"
 class TaskLora:
     """Serve everybody with one adapter that was trained on the records of all who share."""
 
-    context: tuple[str, ...] = ("retrieval",)
+    context: tuple[str, ...] = ("profile", "retrieval")
     """Methods that personalize the prompts that are learnt from and answered; ``none`` for none."""
     weight: float = 1.0
     """How much of the adapter is added when it is served."""

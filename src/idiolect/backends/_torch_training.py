@@ -105,8 +105,9 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
             raise InputError("all examples of a training must carry the same adapters under the trained one")
         prompt = engine.rows(replace(call, mix=(), adapters=()))[0].ids
         text = [*engine.tokens(example.text), *([engine.end] if example.ends else [])]
-        if not text:
-            raise InputError("an example has no text to learn; leave it out")
+        if not text or not prompt:
+            what = "text to learn" if prompt else "prompt: the chat template wrote nothing"
+            raise InputError(f"an example has no {what}; leave it out")
         engine.check_length(len(prompt) + len(text))
         out.append(TokenRow((*prompt, *text), len(prompt), example.weight))
     return out

@@ -62,7 +62,7 @@ def arms(names: str, default: Sequence[MethodSpec]) -> tuple[Arm, ...]:
     """
     found = {arm.name: arm for arm in CONTROLS}
     ready = {arm.name: arm for arm in (*CONTROLS, *RANKINGS)}
-    for name in dict.fromkeys(part.strip() for part in names.split(",") if part.strip()):
+    for name in dict.fromkeys(part.strip() for part in registry.split(names, ",") if part.strip()):
         found[name] = ready.get(name) or _arm(name, default)
     return tuple(found.values())
 
@@ -71,7 +71,9 @@ def _arm(name: str, default: Sequence[MethodSpec]) -> Arm:
     folded, at, view = name.partition("@")
     if at and view not in _VIEWS:
         raise ConfigError(str(UnknownName("view of a person", view, _VIEWS)))
-    specs = tuple(spec for part in folded.split("+") for spec in (default if part == "default" else [_spec(part)]))
+    specs = tuple(
+        spec for part in registry.split(folded, "+") for spec in (default if part == "default" else [_spec(part)])
+    )
     arm = Arm(name, specs, **_VIEWS.get(view, {}))
     arm.methods()
     return arm

@@ -47,6 +47,8 @@ class Planner:
     learnt: dict[tuple[str, float], tuple[Artifact, ...]] = field(default_factory=dict)
     together: dict[str, list[Artifact]] | None = None
     """What was learnt from all people at once, by owner."""
+    known: dict[object, list[Artifact]] = field(default_factory=dict)
+    """The same by method and view: arms of one run that learn the same learn it once."""
 
     def __post_init__(self) -> None:
         self.methods = self.arm.methods()
@@ -122,7 +124,11 @@ class Planner:
 
     def _learn_together(self, name: str, method: Method) -> Iterator[Artifact]:
         if isinstance(method, Fits) and _together(name):
-            yield from method.fit([self._view(who, time) for who, time in self.people.items()], self.context)
+            key = (name, repr(method), self.arm.order, self.latest)
+            if key not in self.known:
+                views = [self._view(who, time) for who, time in self.people.items()]
+                self.known[key] = list(method.fit(views, self.context))
+            yield from self.known[key]
         if isinstance(method, Proves):
             read = {self.partners.get(who, "") for who in self.asked} if self.arm.other else self.asked
             yield from method.prove([self._view(w, t) for w, t in self.people.items() if w in read], self.context)

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, zip_longest
@@ -35,7 +35,7 @@ from idiolect.store.keys import MasterKey
 from idiolect.store.peers import Policy
 from idiolect.store.sharing import sharing
 from idiolect.store.store import Store
-from idiolect.types import Backend, Call, Embedder, Record, Template
+from idiolect.types import Artifact, Backend, Call, Embedder, Record, Template
 
 FORMAT = 1
 COLD_START = (0, 1, 2, 5, 10, 20)
@@ -182,6 +182,7 @@ class Bench:
         planner = Planner(
             store, self.model, arm, partners, self.options.tokens, self.options.seed, latest, until,
             frozenset(query.user for query in queries), template_of(asker.task, queries), policy, self.helper,
+            known=steps.learnt,
         )  # fmt: skip
         calls, seconds = self._spent()
         asked = [query for query in queries if not arm.other or query.user in partners]
@@ -277,12 +278,14 @@ class Bench:
 
 @dataclass
 class Steps:
-    """Counts answered queries over all arms of a task."""
+    """Counts answered queries over all arms of a task, and holds what they have in common."""
 
     progress: Progress
     name: str
     total: int
     done: int = 0
+    learnt: dict[object, list[Artifact]] = field(default_factory=dict)
+    """What methods learnt from many people at once."""
 
     def advance(self, arm: str, count: int) -> None:
         """Tell that ``count`` more queries are answered."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from idiolect.training.modules import Site
 class Change:
     """What one module gets: ``weight`` in the place of its own (other adapters merged in), or factors, or both.
 
-    ``a`` ``[places, rank, in]`` and ``b`` ``[places, out, rank]`` are the factors of all people in training, ``grad_a``
-    and ``grad_b`` where their gradients are added up, in float32.
+    ``a`` ``[places, rank, in]`` and ``b`` ``[places, rank, out]`` are the factors of all people in training, ``grad_a``
+    and ``grad_b`` where their gradients are added up, in float32. ``b`` lies the other way round than in the formula:
+    every product with it, and its gradient, then runs along memory, two to four times as fast on a CPU.
     """
 
     weight: Any
@@ -35,7 +37,7 @@ class Change:
     grad_b: Any = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Batch:
     """Whose rows a pass reads: ``places`` ``[rows]``, equal ones side by side."""
 
@@ -44,13 +46,13 @@ class Batch:
     """A tensor that needs a gradient: without one, autograd would take the lowest changed module for a constant."""
     scaling: float = 1.0
 
-    @property
-    def runs(self) -> tuple[tuple[int, ...], int]:
-        """Return the distinct places and how many rows each has; 0 where they have unlike numbers."""
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        """The places one by one where all have the same number of rows, which are then one product; else each row's."""
         distinct = tuple(dict.fromkeys(self.places))
         each = len(self.places) // len(distinct)
-        alike = all(self.places[n * each : (n + 1) * each] == (place,) * each for n, place in enumerate(distinct))
-        return (distinct, each) if alike and each * len(distinct) == len(self.places) else (self.places, 0)
+        alike = self.places == tuple(place for place in distinct for _ in range(each))
+        return distinct if alike else self.places
 
 
 class _Changed(torch.autograd.Function):  # type: ignore[misc]
@@ -58,30 +60,28 @@ class _Changed(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: Any, change: Change, batch: Batch, _anchor: Any) -> Any:
         y = _plain(x, change)
-        groups, each = batch.runs
-        index = torch.tensor(groups, device=x.device)
-        a, b = (_pick(part, index, x.dtype) for part in (change.a, change.b))
-        wide = x.reshape(len(groups), -1, x.shape[-1])  # [groups, rows of one * positions, in]
+        a, b = (_pick(part, batch.groups, x.dtype) for part in (change.a, change.b))
+        wide = x.reshape(len(a), -1, x.shape[-1])  # [groups, rows of one * positions, in]
         down = torch.bmm(wide, a.transpose(1, 2))  # [groups, ..., rank]
-        y.view(len(groups), -1, y.shape[-1]).baddbmm_(down, b.transpose(1, 2), alpha=batch.scaling)
+        y.view(len(a), -1, y.shape[-1]).baddbmm_(down, b, alpha=batch.scaling)
         ctx.save_for_backward(x, down)
-        ctx.change, ctx.scaling, ctx.index, ctx.unlike = change, batch.scaling, index, each == 0
+        ctx.change, ctx.batch = change, batch
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Any) -> Any:
         x, down = ctx.saved_tensors
-        change, index = ctx.change, ctx.index
-        a, b = (_pick(part, index, dy.dtype) for part in (change.a, change.b))
-        wide = x.reshape(len(index), -1, x.shape[-1])
-        towards = dy.reshape(len(index), -1, dy.shape[-1])
-        d_down = torch.bmm(towards, b) * ctx.scaling  # [groups, ..., rank]
+        change, batch = ctx.change, ctx.batch
+        a, b = (_pick(part, batch.groups, dy.dtype) for part in (change.a, change.b))
+        wide, towards = x.reshape(len(a), -1, x.shape[-1]), dy.reshape(len(a), -1, dy.shape[-1])
+        d_down = torch.bmm(towards, b.transpose(1, 2)).mul_(batch.scaling)  # [groups, ..., rank]
+        index = torch.tensor(batch.groups, device=dy.device)
         change.grad_a.index_add_(0, index, torch.bmm(d_down.transpose(1, 2), wide).float())
-        change.grad_b.index_add_(0, index, torch.bmm(towards.transpose(1, 2), down).float(), alpha=ctx.scaling)
+        change.grad_b.index_add_(0, index, torch.bmm(down.transpose(1, 2), towards).float(), alpha=batch.scaling)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
         dx = dy.matmul(change.weight.t() if change.transposed else change.weight)
-        dx.view(len(index), -1, dx.shape[-1]).baddbmm_(d_down, a)
+        dx.view(len(a), -1, dx.shape[-1]).baddbmm_(d_down, a)
         return dx, None, None, None
 
 
@@ -132,5 +132,8 @@ def _plain(x: Any, change: Change) -> Any:
     return made.view(*x.shape[:-1], -1)
 
 
-def _pick(part: Any, index: Any, dtype: Any) -> Any:
-    return part.index_select(0, index).to(dtype)
+def _pick(part: Any, places: Sequence[int], dtype: Any) -> Any:
+    first, count = places[0], len(places)
+    if tuple(places) == tuple(range(first, first + count)):
+        return part[first : first + count].to(dtype)  # a view
+    return part[list(places)].to(dtype)

@@ -50,14 +50,14 @@ class Stack:
         self._origins: Any = None
 
     def factors(self, name: str) -> tuple[Any, Any, Any, Any]:
-        """Return a module's ``a`` ``[places, rank, in]``, ``b`` ``[places, out, rank]`` and their gradients."""
+        """Return a module's ``a`` ``[places, rank, in]``, ``b`` ``[places, rank, out]`` and their gradients."""
         part = self.parts[name]
         return tuple(
             table[:, start:stop].view(len(table), *shape)
             for table in (self.values, self.gradients)
             for start, stop, shape in (
                 (part.start, part.middle, (part.rank, part.inputs)),
-                (part.middle, part.end, (part.outputs, part.rank)),
+                (part.middle, part.end, (part.rank, part.outputs)),
             )
         )
 
@@ -116,8 +116,8 @@ class Stack:
         found = {}
         for name, part in self.parts.items():
             a = numbers[part.start : part.middle].reshape(part.rank, part.inputs)
-            b = numbers[part.middle : part.end].reshape(part.outputs, part.rank)
-            found[name] = Factors(a, b)
+            b = numbers[part.middle : part.end].reshape(part.rank, part.outputs)
+            found[name] = Factors(a, np.ascontiguousarray(b.T))
         return LowRank(found, scaling, base_model)
 
     def _initial(self, seed: int) -> Any:
@@ -139,7 +139,7 @@ class Stack:
                 continue
             one = cut.modules[name]
             a = row[part.start : part.middle].view(part.rank, part.inputs)
-            b = row[part.middle : part.end].view(part.outputs, part.rank)
+            b = row[part.middle : part.end].view(part.rank, part.outputs)
             a[: one.rank] = torch.from_numpy(one.a)
-            b[:, : one.rank] = torch.from_numpy(one.b * np.float32(cut.scaling / scaling))
+            b[: one.rank] = torch.from_numpy((one.b * np.float32(cut.scaling / scaling)).T)
         return row
