@@ -387,11 +387,9 @@ class Idiolect:
         One that learns together only looks what of that fits the user.
         """
         stale, info = getattr(method, "stale", None), registry.methods.get(name).info
-        able = {*info["fit_needs"]} <= self.backend.supports
-        make = method.place if isinstance(method, Places) else None
-        if not info["together"]:
-            make = method.fit if isinstance(method, Fits) and able else None
-        if stale is None or make is None:
+        make = getattr(method, "place" if info["together"] else "fit", None)
+        able = info["together"] or {*info["fit_needs"]} <= self.backend.supports
+        if stale is None or make is None or not able:
             return 0
         seen = view(self.store, user, asked=self.clock())
         return self._keep(make([seen], self.context())) if stale(seen) else 0
@@ -434,8 +432,10 @@ class Idiolect:
             able = [e.name for e in registry.backends if need in e.info["supports"]]
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
-            ctx = self.context(progress=progress, fitting=spec)
-            return self._keep(method.fit(self._sharing(name, users), ctx)) + self._place_others(method, users, ctx)
+            ctx, people = self.context(progress=progress, fitting=spec), self._sharing(name, users)
+            made = self._keep(method.fit(people, ctx))
+            others = Views(self.store, [*{*users} - {user.id for user in people}], self.clock())
+            return made + (self._keep(method.place(others, ctx)) if isinstance(method, Places) else 0)
         people = Views(self.store, users, self.clock())
         if info["batched"]:
             return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))
@@ -468,14 +468,6 @@ class Idiolect:
                 f"peers.least is {self.settings.peers.least}. Ask them and record it with: idiolect consent USER --give"
             )
         return people
-
-    def _place_others(self, method: Method, users: Sequence[str], ctx: Context) -> int:
-        """Let those who share nothing have what was learnt from the others."""
-        share = set(sharing(self.store))
-        others = [user for user in users if user not in share]
-        return (
-            self._keep(method.place(Views(self.store, others, self.clock()), ctx)) if isinstance(method, Places) else 0
-        )
 
     def _keep(self, artifacts: Iterable[Artifact]) -> int:
         """Keep what was learnt, except from what was deleted or withdrawn meanwhile; return how many were new."""
