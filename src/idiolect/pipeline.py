@@ -432,9 +432,9 @@ class Idiolect:
             able = [e.name for e in registry.backends if need in e.info["supports"]]
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
-            ctx, people = self.context(progress=progress, fitting=spec), self._sharing(name, users)
-            made = self._keep(method.fit(people, ctx))
-            others = Views(self.store, [*{*users} - {user.id for user in people}], self.clock())
+            ctx, sharers = self.context(progress=progress, fitting=spec), self._sharing(name, users)
+            made, known = self._keep(method.fit(sharers, ctx)), {user.id for user in sharers}
+            others = Views(self.store, [user for user in users if user not in known], self.clock())
             return made + (self._keep(method.place(others, ctx)) if isinstance(method, Places) else 0)
         people = Views(self.store, users, self.clock())
         if info["batched"]:

@@ -57,12 +57,15 @@ class FactorPass:
     def gradients(self) -> Iterator[tuple[str, Factors]]:
         """Yield the gradients by module, in the shape of the factors."""
         for name, one in self._changes.items():
-            yield name, Factors(one.grad_a.cpu().numpy(), one.grad_b.cpu().numpy())
+            yield name, Factors(one.grad_a.cpu().numpy(), one.grad_b.transpose(1, 2).cpu().numpy())
 
     def _change(self, site: Site, given: Factors) -> Change:
         if given.a.shape[2] != site.inputs or given.b.shape[1] != site.outputs:
             raise InputError(f"factors {given.a.shape}, {given.b.shape} do not fit {site.name!r}")
-        a, b = (torch.from_numpy(np.ascontiguousarray(part)).to(self._device) for part in (given.a, given.b))
+        a, b = (
+            torch.from_numpy(np.ascontiguousarray(part)).to(self._device)
+            for part in (given.a, given.b.transpose(0, 2, 1))
+        )
         zeros = (torch.zeros_like(part, dtype=torch.float32) for part in (a, b))
         return Change(site.module.weight, site.module.bias, site.transposed, a, b, *zeros)
 

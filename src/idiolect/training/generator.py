@@ -171,20 +171,22 @@ def _block(
 ) -> tuple[Floats, Callable[[Floats], tuple[Floats, dict[str, Floats]]]]:
     # x + down(silu(up(LN(x)) + bias))
     normal, unscale = _normal(states)
-    inner = normal @ up + bias
-    gate = (1 + np.tanh(inner / 2)) / 2
-    active = inner * gate
+    inner: Floats = normal @ up + bias
+    gate: Floats = ((1 + np.tanh(inner / 2)) / 2).astype(inner.dtype)
+    active: Floats = inner * gate
 
     def back(gradient: Floats) -> tuple[Floats, dict[str, Floats]]:
-        below = (gradient @ down.T) * (gate * (1 + inner * (1 - gate)))
+        below: Floats = (gradient @ down.T) * (gate * (1 + inner * (1 - gate)))
         wide = below.reshape(-1, below.shape[-1])
         slopes = {
             "up": normal.reshape(-1, normal.shape[-1]).T @ wide, "up_bias": wide.sum(axis=0),
             "down": active.reshape(-1, active.shape[-1]).T @ gradient.reshape(-1, gradient.shape[-1]),
         }  # fmt: skip
-        return gradient + unscale(below @ up.T), slopes
+        towards: Floats = gradient + unscale(below @ up.T)
+        return towards, slopes
 
-    return states + active @ down, back
+    out: Floats = states + active @ down
+    return out, back
 
 
 def _bounded(raw: Floats, most: Floats) -> tuple[Floats, Back]:

@@ -26,5 +26,5 @@ def vectors_of(user: User, records: Sequence[Record], ctx: Context, method: str)
     vectors = np.zeros((len(records), ctx.embedder.dim), np.float32) if found is None else found
     missing = np.flatnonzero(~vectors.any(axis=1))
     if len(missing):
-        vectors[missing] = ctx.embedder.embed([records[n].text for n in missing])
+        vectors[missing] = ctx.embedder.embed([records[int(n)].text for n in missing])
     return vectors
