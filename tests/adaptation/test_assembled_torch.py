@@ -1,4 +1,4 @@
-"""Both methods over a real model, from records to logits: what is served is what was put together, to the last digit."""
+"""Both methods over a real model, from records to logits: what is served is what was put together, exactly."""
 
 from __future__ import annotations
 

@@ -210,11 +210,11 @@ class TransformersBackend:
         with self._lock:
             self._engine = self._batching = None
 
-    def forget_adapters(self, ids: Iterable[str]) -> None:
+    def forget(self, artifact_ids: Iterable[str]) -> None:
         """Drop adapters from memory, by the ids of their artifacts; answers under way end with theirs."""
         with self._lock:
             if self._engine is not None:
-                self._engine.adapters.forget(ids)
+                self._engine.adapters.forget(artifact_ids)
 
     def _check(self, calls: Sequence[Call], continuations: Sequence[str]) -> None:
         check_lengths(calls, continuations)
