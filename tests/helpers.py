@@ -15,9 +15,11 @@ from idiolect.backends._generation import log_softmax
 from idiolect.backends.toy import ToyBackend
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
-from idiolect.trainable import Job, Joint, Recipe, Trained, Vectors
+from idiolect.trainable import Example, Job, Joint, Recipe, Trained, Vectors
 from idiolect.training import peft_format
 from idiolect.training.factors import Factors, LowRank
+from idiolect.training.modules import Place
+from idiolect.training.pieces import Chosen, Gating, Pieces, best, standard
 from idiolect.types import Body, Call, Completion, Floats, Record
 
 
@@ -93,6 +95,47 @@ class InsideToy(ToyBackend):
             made = LowRank({"out": Factors(*zero, bias)}, 1.0, self.fingerprint)
             yield replace(one, body=Body.of(peft_format.dump(made)))
 
+    def train_gates(self, jobs: Sequence[Gating], recipe: Recipe, **_: Any) -> Iterator[tuple[str, Pieces]]:
+        """Keys that say which bytes a person's texts have."""
+        for job in jobs:
+            yield job.key, Pieces(peft_format.load(job.adapter.read()), {"out": self._bytes_of(job.examples)})
+
+    def choose_pieces(
+        self, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+    ) -> dict[str, Chosen]:
+        return {"out": best(np.stack([one.keys["out"] for one in pieces]) @ self._bytes_of(examples), k, temperature)}
+
+    def _bytes_of(self, examples: Sequence[Example]) -> Floats:
+        whole = "".join(example.text for example in examples).encode()
+        return standard(np.bincount(np.frombuffer(whole, np.uint8), minlength=257).astype(np.float32))
+
+    def linear_places(self, modules: Sequence[str]) -> list[Place]:
+        return [Place("out", 0, 1, 257, 30.0)]
+
+    def factor_losses(self, examples: Sequence[Example], owners: Sequence[int], factors: Any, scaling: float) -> Floats:
+        return self.factor_gradients(examples, owners, factors, scaling)[0]
+
+    def factor_gradients(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Any, scaling: float
+    ) -> tuple[Floats, dict[str, Factors]]:
+        losses, one = [], factors["out"]
+        found = Factors(np.zeros_like(one.a), np.zeros_like(one.b))
+        for example, owner in zip(examples, owners, strict=True):
+            a, b = one.a[owner], one.b[owner]
+            at = np.arange(len(data := np.frombuffer(example.text.encode(), np.uint8)))
+            rows = log_softmax(self.rows_of(example.call, example.text) + scaling * (b @ a).sum(axis=1))
+            losses.append(-float(rows[at, data].mean()))
+            slope = np.exp(rows).mean(axis=0) - np.bincount(data, minlength=257) / len(data)
+            slope *= scaling * example.weight
+            found.a[owner] += (b.T @ slope)[:, None]
+            found.b[owner] += np.outer(slope, a.sum(axis=1))
+        return np.array(losses, np.float32), {"out": found}
+
+    def rows_of(self, call: Call, text: str) -> Floats:
+        """The logits before each byte of a text."""
+        data, prompts = text.encode(), self._prompts(call)
+        return np.stack([self._next(call, prompts, data[:at]) for at in range(len(data))])
+
     @cached_property
     def _out(self) -> Floats:
         return np.random.default_rng(7).normal(size=(257, self.hidden)).astype(np.float32)
@@ -156,6 +199,19 @@ class RememberingToy(InsideToy):
             self._once("row", c, t, lambda c=c, t=t: super(RememberingToy, self).token_logprobs([c], [t])[0])
             for c, t in asked
         ]
+
+    def factor_gradients(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Any, scaling: float
+    ) -> tuple[Floats, dict[str, Factors]]:
+        one, digest = factors["out"], hashlib.blake2b(repr((examples, owners, scaling)).encode())
+        digest.update(np.ascontiguousarray(one.a).tobytes() + np.ascontiguousarray(one.b).tobytes())
+        key = ("gradients", digest.digest())
+        if key not in self._memo:
+            self._memo[key] = super().factor_gradients(examples, owners, factors, scaling)
+        return self._memo[key]
+
+    def rows_of(self, call: Call, text: str) -> Floats:
+        return self._once("logits", call, text, lambda: super(RememberingToy, self).rows_of(call, text))
 
     def _once(self, what: str, call: Call, text: str, make: Callable[[], Any]) -> Any:
         if call.choose is not None or call.logits_processors:

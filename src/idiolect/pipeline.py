@@ -46,6 +46,7 @@ from idiolect.types import (
     Message,
     Method,
     Observes,
+    Places,
     Proves,
     Record,
     Sampling,
@@ -381,13 +382,17 @@ class Idiolect:
         return made
 
     def _refresh(self, name: str, method: Method, user: str) -> int:
-        """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it."""
+        """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it.
+
+        One that learns together only looks what of that fits the user.
+        """
         stale, info = getattr(method, "stale", None), registry.methods.get(name).info
-        able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
-        if stale is None or not isinstance(method, Fits) or not able:
+        make = getattr(method, "place" if info["together"] else "fit", None)
+        able = info["together"] or {*info["fit_needs"]} <= self.backend.supports
+        if stale is None or make is None or not able:
             return 0
         seen = view(self.store, user, asked=self.clock())
-        return self._keep(method.fit([seen], self.context())) if stale(seen) else 0
+        return self._keep(make([seen], self.context())) if stale(seen) else 0
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
@@ -427,7 +432,10 @@ class Idiolect:
             able = [e.name for e in registry.backends if need in e.info["supports"]]
             raise UnsupportedCall(name, self.backend_name, need, able)
         if info["together"]:
-            return self._keep(method.fit(self._sharing(name, users), self.context(progress=progress, fitting=spec)))
+            ctx, sharers = self.context(progress=progress, fitting=spec), self._sharing(name, users)
+            made, known = self._keep(method.fit(sharers, ctx)), {user.id for user in sharers}
+            others = Views(self.store, [user for user in users if user not in known], self.clock())
+            return made + (self._keep(method.place(others, ctx)) if isinstance(method, Places) else 0)
         people = Views(self.store, users, self.clock())
         if info["batched"]:
             return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))

@@ -469,6 +469,17 @@ class Fits(Protocol):
 
 
 @runtime_checkable
+class Places(Protocol):
+    """A method that learns from many people together, and keeps something small of each person beside it.
+
+    With ``stale(user) -> bool`` it is placed again after a turn that makes it so.
+    """
+
+    def place(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
+        """Yield what people get of what was learnt already, whether they share or not; costs no training."""
+
+
+@runtime_checkable
 class Proves(Protocol):
     """A method that measures on people's own latest records what serves them; costs model calls."""
 

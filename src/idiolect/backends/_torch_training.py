@@ -11,9 +11,12 @@ from idiolect.backends._torch_engine import Engine
 from idiolect.errors import InputError
 from idiolect.trainable import Checkpoints, Example, Job, Joint, Recipe, Trained, Vectors
 from idiolect.training import factors, peft_format
-from idiolect.training.factors import LowRank
+from idiolect.training.factors import Factors, LowRank
+from idiolect.training.generator import Stacked
+from idiolect.training.modules import Place, chosen, places, sites
+from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.training.rows import TokenRow
-from idiolect.types import Adapter, Body
+from idiolect.types import Adapter, Body, Floats
 
 TOKENS, TOKENS_ON_GPU = 1024, 1 << 15
 """Tokens of a pass. On a CPU more of them no longer fit its caches."""
@@ -37,7 +40,7 @@ def train(
     first = next(waiting, None)
     if first is None:
         return
-    under, tokens = _under([first]), _tokens_of(engine)
+    under, tokens = _under([first]), tokens_of(engine)
     trainer = Trainer(engine.model, engine.layers, recipe, places, tokens, _beneath(under, fingerprint))
     prepared = (_prepared(engine, fingerprint, job, recipe, under) for job in itertools.chain([first], waiting))
     yield from trainer.run(prepared, fingerprint, progress, check, checkpoints)
@@ -59,7 +62,7 @@ def train_jointly(
         raise InputError("nobody has an example to learn from")
     under = _under(jobs)
     people = [(job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under)) for job in jobs]
-    beneath, tokens = _beneath(under, fingerprint), _tokens_of(engine)
+    beneath, tokens = _beneath(under, fingerprint), tokens_of(engine)
     together = Together(engine.model, engine.layers, people, recipe, vectors, tokens, beneath)
     return together.run(fingerprint, progress, check)
 
@@ -91,9 +94,56 @@ def train_vectors(
     )
     projection = peft_format.load(learnt[1].read())
     newcomers = Newcomers(
-        engine.model, engine.layers, recipe, vectors, places, _tokens_of(engine), beneath, projection
+        engine.model, engine.layers, recipe, vectors, places, tokens_of(engine), beneath, projection
     )  # fmt: skip
     yield from newcomers.run(people, progress, check)
+
+
+def train_gates(
+    engine: Engine, jobs: Sequence[Gating], recipe: Recipe, count: int, check: Callable[[], None] | None
+) -> Iterator[tuple[str, Pieces]]:
+    """Train the gates of each job's adapter, ``count`` adapters at a time."""
+    from idiolect.training import _torch_pieces
+
+    for start in range(0, len(jobs), count):
+        asked = [
+            (job.key, peft_format.load(job.adapter.read()), rows_of(engine, job.examples, ()))
+            for job in jobs[start : start + count]
+        ]
+        yield from _torch_pieces.train_gates(engine.model, engine.layers, asked, recipe, tokens_of(engine), check)
+
+
+def choose_pieces(
+    engine: Engine, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+) -> dict[str, Chosen]:
+    """Choose pieces for what somebody gave, in one pass over all of it."""
+    from idiolect.training import _torch_pieces
+
+    rows = rows_of(engine, examples, ())
+    return _torch_pieces.choose_pieces(engine.model, engine.layers, rows, pieces, k, temperature)
+
+
+def linear_places(engine: Engine, modules: Sequence[str]) -> list[Place]:
+    """Return the linear modules with these last names, in all layers."""
+    found = sites(engine.model, engine.layers)
+    return places(chosen(found, modules, 0, len(engine.layers)))
+
+
+def factor_losses(
+    engine: Engine, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float,
+    gradients: bool,
+) -> tuple[Floats, dict[str, Factors]]:  # fmt: skip
+    """Return each example's loss under its owner's factors, and the gradients by these where they are asked for."""
+    from idiolect.training._torch_factors import FactorPass
+
+    one = FactorPass(engine.model, engine.layers, factors, scaling)
+    losses = one.losses(rows_of(engine, examples, ()), owners, tokens_of(engine), gradients)
+    return losses, dict(one.gradients()) if gradients else {}
+
+
+def tokens_of(engine: Engine) -> int:
+    """Return how many tokens a pass is to have."""
+    return TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
 
 
 def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, ...]) -> list[TokenRow]:
@@ -121,10 +171,6 @@ def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under:
     for row in (*rows, *held):
         digest.update(row.key)
     return job, rows, held, digest.hexdigest()
-
-
-def _tokens_of(engine: Engine) -> int:
-    return TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
 
 
 def _under(jobs: Iterable[Job]) -> tuple[Adapter, ...]:

@@ -16,7 +16,11 @@ from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.registry import backend
-from idiolect.trainable import Checkpoints, Job, Joint, Recipe, Trained, Vectors
+from idiolect.trainable import Checkpoints, Example, Job, Joint, Recipe, Trained, Vectors
+from idiolect.training.factors import Factors
+from idiolect.training.generator import Stacked
+from idiolect.training.modules import Place
+from idiolect.training.pieces import Chosen, Gating, Pieces
 from idiolect.types import Body, Call, Chunk, Completion, Floats
 
 _SUPPORTS = (
@@ -201,6 +205,49 @@ class TransformersBackend:
             yield from train_vectors(
                 engine, self.fingerprint, jobs, learnt, recipe, vectors, self.train_users, progress, check
             )
+
+    def train_gates(
+        self, jobs: Sequence[Gating], recipe: Recipe, *, check: Callable[[], None] | None = None
+    ) -> Iterator[tuple[str, Pieces]]:
+        """Train the gates of each job's adapter (:class:`idiolect.training.pieces.Assembles`)."""
+        from idiolect.backends._torch_training import train_gates
+
+        engine = self._loaded()
+        with self._training:
+            yield from train_gates(engine, jobs, recipe, self.train_users, check)
+
+    def choose_pieces(
+        self, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+    ) -> dict[str, Chosen]:
+        """Choose for each module the pieces that fit what it reads (:class:`idiolect.training.pieces.Assembles`)."""
+        from idiolect.backends._torch_training import choose_pieces
+
+        with self._training:
+            return choose_pieces(self._loaded(), examples, pieces, k, temperature)
+
+    def linear_places(self, modules: Sequence[str]) -> list[Place]:
+        """Return the linear modules of all layers with these last names; :class:`InputError` for an unknown one."""
+        from idiolect.backends._torch_training import linear_places
+
+        return linear_places(self._loaded(), modules)
+
+    def factor_losses(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> Floats:
+        """Return the mean loss of each example's tokens ``[examples]`` [nats], each under its owner's factors."""
+        from idiolect.backends._torch_training import factor_losses
+
+        with self._training:
+            return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=False)[0]
+
+    def factor_gradients(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> tuple[Floats, dict[str, Factors]]:
+        """Return these losses, and the gradient of their weighted sum (:mod:`idiolect.training.generating`)."""
+        from idiolect.backends._torch_training import factor_losses
+
+        with self._training:
+            return factor_losses(self._loaded(), examples, owners, factors, scaling, gradients=True)
 
     @property
     def rows(self) -> int:

@@ -16,7 +16,12 @@ import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
 from idiolect.inside import Inside
-from idiolect.trainable import Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
+from idiolect.trainable import Example, Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
+from idiolect.training.factors import Factors
+from idiolect.training.generating import Differentiable
+from idiolect.training.generator import Stacked
+from idiolect.training.modules import Place
+from idiolect.training.pieces import Assembles, Chosen, Gating, Pieces
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
@@ -215,6 +220,40 @@ class CachedBackend:
         for one in cast(TrainsJointly, self.inner).train_vectors(jobs, *learnt, **more):
             self.seconds += one.seconds
             yield one
+
+    def train_gates(self, jobs: Sequence[Gating], recipe: Recipe, **more: Any) -> Iterator[tuple[str, Pieces]]:
+        """Let the backend train, and count the time; so for the next four."""
+        made = cast(Assembles, self.inner).train_gates(jobs, recipe, **more)
+        return iter(self._timed(lambda: list(made)))
+
+    def choose_pieces(
+        self, examples: Sequence[Example], pieces: Sequence[Pieces], k: int, temperature: float
+    ) -> dict[str, Chosen]:
+        """Choose for each module the pieces that fit what it reads."""
+        return self._timed(lambda: cast(Assembles, self.inner).choose_pieces(examples, pieces, k, temperature))
+
+    def linear_places(self, modules: Sequence[str]) -> list[Place]:
+        """Return the linear modules of all layers with these last names."""
+        return cast(Differentiable, self.inner).linear_places(modules)
+
+    def factor_losses(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> Floats:
+        """Return the mean loss of each example under its owner's factors."""
+        return self._timed(lambda: cast(Differentiable, self.inner).factor_losses(examples, owners, factors, scaling))
+
+    def factor_gradients(
+        self, examples: Sequence[Example], owners: Sequence[int], factors: Stacked, scaling: float
+    ) -> tuple[Floats, dict[str, Factors]]:
+        """Return these losses, and the gradient of their weighted sum."""
+        model = cast(Differentiable, self.inner)
+        return self._timed(lambda: model.factor_gradients(examples, owners, factors, scaling))
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        found = work()
+        self.seconds += time.perf_counter() - start
+        return found
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Pass through; nothing of the bench streams."""

@@ -95,22 +95,23 @@ def changed(sites: Mapping[str, Site], changes: Mapping[str, Change], batch: Bat
             return lambda x: product(x, change)
         return lambda x: _Changed.apply(x, change, batch, batch.anchor)
 
-    with replaced({name: (sites[name], forward_of(change)) for name, change in changes.items()}):
+    with replaced(sites, {name: forward_of(change) for name, change in changes.items()}):
         yield
 
 
 @contextmanager
-def replaced(forwards: Mapping[str, tuple[Site, Callable[[Any], Any]]]) -> Iterator[None]:
-    """Give modules other forwards for the passes of this thread."""
+def replaced(sites: Mapping[str, Site], forwards: Mapping[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Let modules do something else in the passes of this thread, and be as they were in those of others."""
     owner, patched = threading.get_ident(), []
 
-    def only_here(own: Callable[[Any], Any], other: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def forward_of(other: Callable[[Any], Any], own: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda x: other(x) if threading.get_ident() == owner else own(x)
 
     try:
-        for site, forward in forwards.values():
-            site.module.forward = only_here(site.module.forward, forward)
-            patched.append(site.module)
+        for name, other in forwards.items():
+            module = sites[name].module
+            module.forward = forward_of(other, module.forward)
+            patched.append(module)
         yield
     finally:
         for module in patched:

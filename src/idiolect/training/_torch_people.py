@@ -12,7 +12,7 @@ from idiolect.trainable import Recipe
 from idiolect.training import peft_format
 from idiolect.training._torch_loss import rows_loss
 from idiolect.training._torch_lowrank import Change, beneath_of, product, replaced
-from idiolect.training._torch_trainer import head_of, inputs_of
+from idiolect.training._torch_rows import head_of, inputs_of
 from idiolect.training._torch_trunk import Decoder
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Site, sites
@@ -71,11 +71,8 @@ class Passes:
         self, rows: Sequence[TokenRow], weights: Sequence[float], added: Mapping[str, Callable[[Any], Any]]
     ) -> tuple[Any, Any]:
         """Return the loss of rows and of each token; ``added`` is what modules add to their outputs, by their input."""
-        forwards = {
-            name: (self.found[name], self._forward(self.found[name], added.get(name)))
-            for name in {**self._beneath, **added}
-        }
-        with replaced(forwards):
+        forwards = {name: self._forward(self.found[name], added.get(name)) for name in {**self._beneath, **added}}
+        with replaced(self.found, forwards):
             states = self._decoder.whole(inputs_of(rows, self._embed, self.device))
         return rows_loss(states, rows, weights, self._head, self._vocabulary)
 

@@ -19,6 +19,7 @@ from idiolect.trainable import Checkpoints, Job, Recipe, Trained
 from idiolect.training import peft_format
 from idiolect.training._torch_loss import rows_loss
 from idiolect.training._torch_lowrank import Batch, Change, beneath_of, changed
+from idiolect.training._torch_rows import head_of, inputs_of
 from idiolect.training._torch_stack import Stack
 from idiolect.training._torch_trunk import Decoder
 from idiolect.training.factors import LowRank
@@ -239,41 +240,3 @@ class Trainer:
         one = self._places[place]
         assert one is not None
         return one.states
-
-
-def inputs_of(rows: Sequence[TokenRow], embed: Callable[[Any], Any], device: Any) -> dict[str, Any]:
-    """Return what a decoder is given for rows ``[rows, longest]``, padded on the right: a mask only where they are.
-
-    Rows with soft prompts are read as embeddings ``[rows, longest, hidden]``.
-    """
-    width = max(map(len, rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    for n, row in enumerate(rows):
-        ids[n, row.before : len(row)] = torch.tensor(row.ids)
-    ids = ids.to(device)
-    given: dict[str, Any] = {"input_ids": ids}
-    if any(row.soft is not None for row in rows):
-        with torch.no_grad():
-            embedded = embed(ids)
-        for n, row in enumerate(rows):
-            if row.soft is not None:
-                embedded[n, : row.before] = torch.from_numpy(row.soft).to(embedded)
-        given = {"inputs_embeds": embedded}
-    if any(len(row) != width for row in rows):
-        lengths = torch.tensor([len(row) for row in rows])
-        given["attention_mask"] = (torch.arange(width)[None] < lengths[:, None]).long().to(device)
-    return given
-
-
-def head_of(model: Any) -> Callable[[Any], Any]:
-    """Return the head as the model applies it: some families bound or scale the logits."""
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
-    cap, scale = getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", None)
-
-    def apply(states: Any) -> Any:
-        logits = head(states)
-        if scale:
-            logits = logits / scale
-        return torch.tanh(logits / cap) * cap if cap else logits
-
-    return apply

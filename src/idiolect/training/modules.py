@@ -29,6 +29,22 @@ class Site:
         return self.name.rpartition(".")[2]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A site as those see it who do not hold the model; ``norm`` is the Frobenius norm of its matrix."""
+
+    name: str
+    layer: int
+    inputs: int
+    outputs: int
+    norm: float
+
+    @property
+    def kind(self) -> str:
+        """What sites of one function and shape have in common."""
+        return f"{self.name.rpartition('.')[2]} {self.inputs} {self.outputs}"
+
+
 def sites(model: Any, layers: Sequence[Any]) -> dict[str, Site]:
     """Return all linear modules of the decoder layers by full name, in the order in which the model has them."""
     from torch import nn
@@ -61,3 +77,11 @@ def chosen(found: Mapping[str, Site], modules: Sequence[str], layers: int, total
     return {
         name: site for name, site in found.items() if site.layer >= first and (not modules or site.last_name in modules)
     }
+
+
+def places(found: Mapping[str, Site]) -> list[Place]:
+    """Return sites without their modules."""
+    return [
+        Place(site.name, site.layer, site.inputs, site.outputs, float(site.module.weight.float().norm()))
+        for site in found.values()
+    ]

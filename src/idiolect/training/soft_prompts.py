@@ -100,7 +100,7 @@ def fit(
     for step in range(training.steps if task.rows else 0):
         loss, gradients = task.gradients(encoder, next(batches), training.drop, rng)
         losses.append(loss)
-        encoder = encoder.with_weights(adam.step(encoder.weights, _clipped(gradients, training.clip)))
+        encoder = encoder.with_weights(adam.step(encoder.weights, clipped(gradients, training.clip)))
         if progress is not None:
             progress(step + 1, training.steps)
         if best_loss is None or ((step + 1) % training.check and step + 1 < training.steps):
@@ -175,6 +175,7 @@ def _part(person: Person, drop: float, rng: np.random.Generator) -> Person:
     return person.some(sorted(rng.choice(count, kept, replace=False).tolist()))
 
 
-def _clipped(gradients: dict[str, Floats], norm: float) -> dict[str, Floats]:
+def clipped(gradients: dict[str, Floats], norm: float) -> dict[str, Floats]:
+    """Return gradients that together are no longer than ``norm``."""
     length = float(np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in gradients.values())))
     return gradients if length <= norm else {name: part * np.float32(norm / length) for name, part in gradients.items()}
