@@ -132,9 +132,9 @@ class Peft:
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True).eval()
         base.generation_config.eos_token_id = None
         self.torch, self.ours, self.names = torch, ours, [f"a{n}" for n in range(len(ours.files[kind]))]
-        self.model = PeftModel.from_pretrained(base, str(ours.files[kind][0]), adapter_name="a0")
+        self.model = PeftModel.from_pretrained(base, str(ours.files[kind][0]), "a0", low_cpu_mem_usage=True)
         for name, path in zip(self.names[1:], ours.files[kind][1:], strict=True):
-            self.model.load_adapter(str(path), adapter_name=name)
+            self.model.load_adapter(str(path), adapter_name=name, low_cpu_mem_usage=True)
         self.model.eval()
 
     def mixed(self, rows: int) -> Work:
