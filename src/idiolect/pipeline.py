@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -369,25 +369,30 @@ class Idiolect:
     ) -> int:
         """Learn from the turns that wait, then bring up to date what methods keep of users; return how many were new.
 
-        Only what is stale is made anew, and each piece is kept once it is made: a killed run goes on where it stopped.
+        Only what is stale is made anew, many people at once where the method can, and each piece is kept once it is
+        made: a killed run goes on where it stopped.
         """
         self.learn_waiting()
-        made, methods = 0, self.methods(specs)
+        made, named = 0, list(zip(specs, self.methods(specs), strict=True))
         for done, user in enumerate(users, 1):
             self._go_on()
-            made += sum(self._refresh(name, method, user) for name, method in methods)
+            made += sum(self._refresh(*one, user) for _, one in named if not _batched(one))
             if progress is not None:
                 progress(done, len(users))
+        for spec, one in (both for both in named if _batched(both[1])):
+            due = [seen.id for seen in Views(self.store, users, self.clock()) if self._stale(*one, seen)]
+            made += self.fit(spec, due, progress) if due else 0
         return made
 
     def _refresh(self, name: str, method: Method, user: str) -> int:
         """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it."""
-        stale, info = getattr(method, "stale", None), registry.methods.get(name).info
-        able = {*info["fit_needs"]} <= self.backend.supports and not info["together"]
-        if stale is None or not isinstance(method, Fits) or not able:
-            return 0
         seen = view(self.store, user, asked=self.clock())
-        return self._keep(method.fit([seen], self.context())) if stale(seen) else 0
+        return self._keep(cast("Fits", method).fit([seen], self.context())) if self._stale(name, method, seen) else 0
+
+    def _stale(self, name: str, method: Method, user: User) -> bool:
+        info = registry.methods.get(name).info
+        able = isinstance(method, Fits) and {*info["fit_needs"]} <= self.backend.supports and not info["together"]
+        return able and bool(getattr(method, "stale", lambda _: False)(user))
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
@@ -501,6 +506,10 @@ class Idiolect:
         self.drain()
         self._let_go.insist(artifact.id for artifact in self.store.artifacts(user))
         return erase(self.store, user, self.clock())
+
+
+def _batched(one: Named) -> bool:
+    return bool(registry.methods.get(one[0]).info["batched"])
 
 
 def _told(people: Iterable[User], total: int, progress: Callable[[int, int], None] | None) -> Iterator[User]:

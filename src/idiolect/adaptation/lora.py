@@ -7,8 +7,8 @@ side by side and share nothing but the frozen model. As records come the adapter
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from idiolect import registry
@@ -16,10 +16,11 @@ from idiolect.adaptation.shared.attach import adapter_of, attached, initial, pla
 from idiolect.adaptation.shared.examples import Writer
 from idiolect.adaptation.shared.lifelong import Course, Lesson, is_due, lesson_of, tried_last
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
+from idiolect.adaptation.shared.moving import Synthetic, for_model, written
 from idiolect.prompting.assembly import Named, fold
 from idiolect.registry import method
 from idiolect.trainable import Job, Recipe, Trained
-from idiolect.types import Artifact, Call, Context, User
+from idiolect.types import Artifact, Backend, Call, Context, User
 
 NAME = "lora"
 
@@ -117,19 +118,25 @@ class Lora:
         """
         asked, lessons, onward = Asked(), dict[str, Lesson](), list[User]()
         progress = told_of(ctx, users, asked, self.epochs)
-        for people, proximal in ((self._beginning(users, ctx, onward), 0.0), (onward, self.proximal)):
+        for people, recipe in ((self._beginning(users, ctx, onward), self._recipe), (onward, self._update)):
             made = trainable(ctx.model).train(
-                self._jobs(people, ctx, asked, lessons), self._recipe(proximal), progress=progress, check=ctx.check,
+                self._jobs(people, ctx, asked, lessons), recipe, progress=progress, check=ctx.check,
                 checkpoints=ctx.checkpoints,
             )  # fmt: skip
             for one in made:
                 yield from self._artifacts(one, asked.pop(one.key)[0], lessons.pop(one.key), ctx)
 
-    def _recipe(self, proximal: float) -> Recipe:
+    @property
+    def _recipe(self) -> Recipe:
         return Recipe(
             self.rank, self.alpha, self.modules, self.layers, self.rate, self.epochs, self.batch,
-            schedule=self.schedule, proximal=proximal, patience=1 if self.hold_out else 0, seed=self.seed,
+            schedule=self.schedule, patience=1 if self.hold_out else 0, seed=self.seed,
         )  # fmt: skip
+
+    @property
+    def _update(self) -> Recipe:
+        # an update holds out a handful of records: too few to end at the first pass that does no better on them
+        return replace(self._recipe, proximal=self.proximal, patience=0)
 
     @property
     def _course(self) -> Course:
@@ -171,3 +178,24 @@ class Lora:
         if served:
             yield adapter
         yield lesson_of(lesson, made, adapter, served, user.count)
+
+    def distil(
+        self, adapters: Iterable[Artifact], teacher: Backend, ctx: Context, prompts: Sequence[str] = ()
+    ) -> Iterator[Artifact]:
+        """Train adapters for this model on what an older model writes with those that people have for it.
+
+        No record is read. Whoever's adapter writes fewer than ``least`` usable answers gets none.
+        """
+        found = dict[str, tuple[Artifact, Synthetic]]()
+
+        def jobs() -> Iterator[Job]:
+            for artifact in adapters:
+                made = written(teacher, artifact, prompts, self.newest, self.seed)
+                if len(made.examples) >= self.least:
+                    found[artifact.user_id] = artifact, made
+                    yield made.job(artifact.user_id, self.hold_out)
+
+        for one in trainable(ctx.model).train(jobs(), self._recipe, check=ctx.check, checkpoints=ctx.checkpoints):
+            artifact, made = found.pop(one.key)
+            told = {"moved": "distilled", "held": one.held, "losses": one.losses, "distilled": made.told()}
+            yield for_model(artifact, ctx.model.fingerprint, one.body, told)

@@ -13,7 +13,7 @@ from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
 from idiolect.training import factors, peft_format
 from idiolect.training.factors import LowRank
 from idiolect.training.rows import TokenRow
-from idiolect.types import Adapter
+from idiolect.types import Adapter, Body
 
 TOKENS, TOKENS_ON_GPU = 1024, 1 << 15
 """Tokens of a pass. On a CPU more of them no longer fit its caches."""
@@ -64,6 +64,8 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
 
 def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under: tuple[Adapter, ...]) -> Prepared:
     rows, held = rows_of(engine, job.examples, under), rows_of(engine, job.held, under)
+    if job.start is not None:
+        _own(job.start, fingerprint)
     parts = (recipe, fingerprint, rows, held, under, job.start)
     return job, rows, held, hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
@@ -71,8 +73,14 @@ def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under:
 def _beneath(under: tuple[Adapter, ...], fingerprint: str) -> LowRank | None:
     if not under:
         return None
-    read = [peft_format.load(one.body.read()) for one in under]
-    other = next((one.base_model for one in read if one.base_model not in ("", fingerprint)), None)
-    if other is not None:
-        raise InputError(f"an adapter for {other} cannot lie under one for {fingerprint}; fit it again")
-    return factors.cat(read, [one.weight for one in under])
+    return factors.cat([_own(one.body, fingerprint) for one in under], [one.weight for one in under])
+
+
+def _own(body: Body, fingerprint: str) -> LowRank:
+    """Read an adapter to train on or above; :class:`InputError` for one of another model."""
+    read = peft_format.load(body.read())
+    if read.base_model not in ("", fingerprint):
+        raise InputError(
+            f"an adapter of {read.base_model} is no ground to train on for {fingerprint}; learn it again for this model"
+        )
+    return read
