@@ -8,7 +8,7 @@ side by side and share nothing but the frozen model. As records come the adapter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from idiolect import registry
@@ -17,12 +17,26 @@ from idiolect.adaptation.shared.examples import Writer
 from idiolect.adaptation.shared.lifelong import Course, Lesson, is_due, lesson_of, tried_last
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
 from idiolect.adaptation.shared.moving import Synthetic, for_model, written
+from idiolect.adaptation.shared.playback import played
 from idiolect.prompting.assembly import Named, fold
 from idiolect.registry import method
 from idiolect.trainable import Job, Recipe, Trained
 from idiolect.types import Artifact, Backend, Call, Context, User
 
 NAME = "lora"
+
+
+@dataclass
+class _Run:
+    # Who is in training on what, and instructions that are new.
+    ctx: Context
+    asked: Asked = field(default_factory=dict)
+    lessons: dict[str, Lesson] = field(default_factory=dict)
+    new: list[Artifact] = field(default_factory=list)
+
+    def instructions(self) -> Iterator[Artifact]:
+        while self.new:
+            yield self.new.pop(0)
 
 
 @method(
@@ -79,6 +93,8 @@ class Lora:
     """An adapter that would rest on more records than this is begun anew."""
     start: str = ""
     """Method whose adapter of everybody a person's first one begins from (``meta_lora``); none for no change."""
+    playback: bool = False
+    """Have the model write instructions for texts that answer nothing, and learn to follow them."""
     seed: int = 0
     """Of the first weights and of the order of records."""
 
@@ -116,15 +132,17 @@ class Lora:
         Nobody is trained again on the same records. An update that foresees the newest records worse than the adapter
         before is not yielded; the lesson that says so always is.
         """
-        asked, lessons, onward = Asked(), dict[str, Lesson](), list[User]()
-        progress = told_of(ctx, users, asked, self.epochs)
-        for people, recipe in ((self._beginning(users, ctx, onward), self._recipe), (onward, self._update)):
+        run, onward = _Run(ctx), list[User]()
+        progress = told_of(ctx, users, run.asked, self.epochs)
+        for people, recipe in ((self._beginning(users, run, onward), self._recipe), (onward, self._update)):
             made = trainable(ctx.model).train(
-                self._jobs(people, ctx, asked, lessons), recipe, progress=progress, check=ctx.check,
+                self._jobs(people, run), recipe, progress=progress, check=ctx.check,
                 checkpoints=ctx.checkpoints,
             )  # fmt: skip
             for one in made:
-                yield from self._artifacts(one, asked.pop(one.key)[0], lessons.pop(one.key), ctx)
+                yield from run.instructions()
+                yield from self._artifacts(one, run)
+        yield from run.instructions()
 
     @property
     def _recipe(self) -> Recipe:
@@ -145,21 +163,25 @@ class Lora:
             self.seed,
         )  # fmt: skip
 
-    def _beginning(self, users: Iterable[User], ctx: Context, onward: list[User]) -> Iterator[User]:
+    def _beginning(self, users: Iterable[User], run: _Run, onward: list[User]) -> Iterator[User]:
         """Yield the people who begin from nothing; the others are trained after them, held near what they have."""
         for user in users:
-            if self._course.goes_on(self.current(user, ctx.model.fingerprint)):
+            if self._course.goes_on(self.current(user, run.ctx.model.fingerprint)):
                 onward.append(user)
             else:
                 yield user
 
-    def _jobs(self, users: Iterable[User], ctx: Context, asked: Asked, lessons: dict[str, Lesson]) -> Iterator[Job]:
-        writer = Writer(self.parts, ctx, self.tokens)
+    def _jobs(self, users: Iterable[User], run: _Run) -> Iterator[Job]:
+        writer = Writer(self.parts, run.ctx, self.tokens)
         for user in users:
-            lesson = self._lesson(user, ctx)
+            lesson = self._lesson(user, run.ctx)
             if lesson is None:
                 continue
-            asked[user.id], lessons[user.id] = (user, lesson.records), lesson
+            if self.playback:
+                found, new = played(user, lesson.records, NAME, run.ctx)
+                lesson = lesson.asked(found)
+                run.new += [] if new is None else [new]
+            run.asked[user.id], run.lessons[user.id] = (user, lesson.records), lesson
             yield Job(user.id, writer.examples(user, lesson.learnt), writer.examples(user, lesson.held), lesson.start)
 
     def _lesson(self, user: User, ctx: Context) -> Lesson | None:
@@ -169,10 +191,11 @@ class Lora:
             return self._course.next(user, before, tried)
         return self._course.first(user, before, tried, initial(self.start, user, base_model))
 
-    def _artifacts(self, made: Trained, user: User, lesson: Lesson, ctx: Context) -> Iterator[Artifact]:
-        told = {"records": user.count, "rank": self.rank, "learnt": len(lesson.records), **lesson.told()}
+    def _artifacts(self, made: Trained, run: _Run) -> Iterator[Artifact]:
+        (user, records), lesson, ctx = run.asked.pop(made.key), run.lessons.pop(made.key), run.ctx
+        told = {"records": user.count, "rank": self.rank, "learnt": len(records), **lesson.told()}
         adapter = adapter_artifact(
-            made, user.id, NAME, self._learnt, ctx, lesson.records, told, lesson.people, lesson.rests_on
+            made, user.id, NAME, self._learnt, ctx, records, told, lesson.people, lesson.rests_on
         )
         served = lesson.no_worse(made)
         if served:

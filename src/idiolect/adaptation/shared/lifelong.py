@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import orjson
 
 from idiolect.adaptation.shared.attach import KIND
 from idiolect.adaptation.shared.examples import split
+from idiolect.adaptation.shared.playback import Played
 from idiolect.prompting.shared.learnt import due
 from idiolect.prompting.shared.replay import answered
 from idiolect.trainable import Trained
@@ -41,6 +42,8 @@ class Lesson:
     """The person's adapter that it goes on from; none where it begins anew."""
     begins: Artifact | None = None
     """The adapter of everybody that one which begins anew begins from."""
+    playback: Mapping[str, int] = field(default_factory=dict)
+    """What became of the instructions for texts that answer nothing: how many were made, malformed, copied."""
 
     @property
     def records(self) -> list[Record]:
@@ -65,12 +68,17 @@ class Lesson:
         origin = self.before or self.begins
         return () if origin is None else origin.people
 
+    def asked(self, found: Played) -> Lesson:
+        """Return the same with instructions before texts that answer nothing."""
+        return replace(self, learnt=found.over(self.learnt), held=found.over(self.held), playback=found.counts)
+
     def told(self) -> dict[str, Any]:
         """Return what the payload of an adapter and of a lesson say of where it comes from."""
         origin = self.before or self.begins
+        more = {"playback": dict(self.playback)} if self.playback else {}
         return {
             "from": "" if origin is None else origin.id, "new": len(self.records) - self.replayed,
-            "replayed": self.replayed, "withheld": len(self.held), "since": list(self.since),
+            "replayed": self.replayed, "withheld": len(self.held), "since": list(self.since), **more,
         }  # fmt: skip
 
     def no_worse(self, made: Trained) -> bool:
