@@ -1,0 +1,64 @@
+"""A tiny model whose person changes their mind, and one that learns a new person from few records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adaptation.people import WORDS, Person, accuracy, context, gave, losses, tiny
+from idiolect import registry
+from idiolect.adaptation.shared.attach import plain
+
+pytest.importorskip("torch")
+
+TASTE = [(f"{word} is", ("red", "blue")[n % 2]) for n, word in enumerate(WORDS)]
+CHANGED = [(asked, "blue" if answer == "red" else "red") for asked, answer in TASTE]
+OTHERS = [(f"is {word}", ("café", "sings")[n % 3 > 0]) for n, word in enumerate(WORDS)]
+SETTINGS = {"context": "none", "epochs": 6, "rate": 1e-2, "rank": 4, "batch": 8}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def lora(**more):
+    return registry.build(registry.methods.get("lora"), {**SETTINGS, **more})
+
+
+def given(user, times, day=0.0):
+    """Records of several rounds of questions, one a day in turn."""
+    asked = [pair for pairs, rounds in times for _ in range(rounds) for pair in pairs]
+    return [gave(user, *pair, day + n) for n, pair in enumerate(asked)]
+
+
+@pytest.fixture(scope="module")
+def past(model):
+    """Somebody who had a taste, and knew what others ask, and the adapter of that time."""
+    ana = Person("ana", given("ana", [(TASTE + OTHERS, 3)]))
+    made = list(lora(epochs=12).fit([ana], context(model)))
+    assert accuracy(model, TASTE + OTHERS, made[0]) > 0.9
+    return ana.history, made
+
+
+def updated(model, past, **more):
+    """The adapter after the taste has changed, trained on with these settings from the same one."""
+    history, made = past
+    method = lora(**more)
+    ana = Person("ana", [*history, *given("ana", [(CHANGED, 3)], 300.0)])
+    ana.keep([replace(one, settings=plain(method, without=("weight", "refresh"))) for one in made])
+    list(map(ana.keep, [[one] for one in method.fit([ana], context(model))]))
+    return method.current(ana, model.fingerprint)
+
+
+def test_a_changed_taste_is_learnt_in_one_update_and_little_else_is_lost(model, past):
+    before = losses(model, OTHERS, past[1][0]).mean()
+    held = updated(model, past, proximal=0.05)
+    free = updated(model, past, proximal=0.0, replay=0.0)
+    print(before, [(accuracy(model, CHANGED, x), accuracy(model, OTHERS, x), losses(model, OTHERS, x).mean(), losses(model,CHANGED,x).mean()) for x in (held, free)])
+    assert accuracy(model, CHANGED, held) > 0.9
+    assert accuracy(model, OTHERS, held) > 0.9
+    lost, lost_freely = (losses(model, OTHERS, one).mean() - before for one in (held, free))
+    assert lost < 0.5 * lost_freely
