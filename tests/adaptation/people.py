@@ -93,4 +93,3 @@ def tiny(path):
 
     settings = {"model": str(write_model(path)), "dtype": "float32", "device": "cpu"}
     return registry.build(registry.backends.get("transformers"), settings)
-

@@ -162,4 +162,3 @@ def test_only_what_was_learnt_to_begin_from_is_begun_from(start):
     method = registry.build(registry.methods.get("lora"), {"context": "none", "start": start})
     with pytest.raises(ConfigError, match="meta_lora"):
         list(method.fit(people(1), context(Walks())))
-

@@ -40,7 +40,10 @@ def test_an_instruction_is_read_or_refused_for_a_reason(answer, found):
 
 def test_each_text_is_asked_about_once_and_what_was_refused_too():
     answers = ["Instruction: Invite them.", "no", f"Instruction: {TEXT}"]
-    ana, model = Person("ana", [*mails(3), say("ana", "red", START + 9, input="which colour")]), ScriptedBackend(answers)
+    ana, model = (
+        Person("ana", [*mails(3), say("ana", "red", START + 9, input="which colour")]),
+        ScriptedBackend(answers),
+    )
     found, artifact = played(ana, ana.history, "lora", context(model))
     assert found.counts == {"made": 1, "malformed": 1, "copied": 1}
     assert [one.input for one in found.over(ana.history)] == ["Invite them.", "", "", "which colour"]
