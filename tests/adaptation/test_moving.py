@@ -32,9 +32,15 @@ def change(base_model: str, size: float = 1.0) -> LowRank:
 
 def adapter(base_model: str, **more) -> Artifact:
     body = Body.of(peft_format.dump(change(base_model), "float16"))
-    return Artifact.new("ana", "adapter", **{
-        "method": "lora", "payload": b"{}", "record_ids": (), "time": START, "base_model": base_model, "body": body, **more,
-    })  # fmt: skip
+    given = {
+        "method": "lora",
+        "payload": b"{}",
+        "record_ids": (),
+        "time": START,
+        "base_model": base_model,
+        "body": body,
+    }
+    return Artifact.new("ana", "adapter", **(given | more))
 
 
 @pytest.fixture

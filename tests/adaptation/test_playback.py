@@ -31,7 +31,7 @@ def mails(n: int):
         ("Instruction: " + "very " * 200, ("", "malformed")),
         ("Instruction: Say THE meeting on Friday is moved to the small room.", ("", "copied")),
         ("Instruction: Say the meeting on Friday is moved to the big room.", ("", "copied")),
-        ("Instruction: Say the meeting on Friday is moved elsewhere.", ("Say the meeting on Friday is moved elsewhere.", "made")),
+        ("Instruction: Say the meeting on Friday is moved.", ("Say the meeting on Friday is moved.", "made")),
     ],
 )  # fmt: skip
 def test_an_instruction_is_read_or_refused_for_a_reason(answer, found):

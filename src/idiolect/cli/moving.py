@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -56,21 +57,23 @@ def move(
     idiolect evidence --measure.
     """
     from idiolect import moving
+    from idiolect.types import EVERYONE
 
     if everybody == bool(users):
         raise InputError("name the users, or give --all")
     with _app_for(to) as app:
         for user in users or ():
             need_user(app.store, user)
-        chosen = list(users or ()) or [*(info.id for info in app.store.everybody()), "*"]
+        chosen = list(users or ()) or [*(info.id for info in app.store.everybody()), EVERYONE]
         found = moving.waiting(app, chosen)
         if how == "regenerate" and not reuse:
-            made = moving.regenerate(app, [user for user in chosen if user != "*"], by)
-            return emit({"method": by, "artifacts": made}) if json else note(f"{made} made by {by}")
+            _tell_made(moving.regenerate(app, [user for user in chosen if user != EVERYONE], by), by, json)
+            return
         if reuse:
             told = moving.reuse(app, found)
         elif how == "distil":
-            told = moving.distil(app, found, _teacher(app, from_model), _lines(prompts))
+            with closing(_teacher(app, from_model)) as teacher:
+                told = moving.distil(app, found, teacher, _lines(prompts))
         else:
             with progress() as bars:
                 task = bars.add_task("learning again", total=None, about="")
@@ -78,10 +81,9 @@ def move(
                     app, found, lambda done, total: bars.update(task, completed=done, total=total)
                 )
         _tell(told, json)
-    return None
 
 
-def _app_for(to: str) -> Any:
+def _app_for(to: str) -> AbstractContextManager[Idiolect]:
     """Open the house with another backend, or with another model of the backend that serves or trains models."""
     from idiolect import config, registry
 
@@ -116,3 +118,10 @@ def _tell(told: Sequence[Moved], json: bool) -> None:
             typer.echo(f"{safe(one.user)}: {one.method} {one.old[:8]} was not moved: {safe(one.why)}")
     if not told and not json:
         note("No adapters of other models; there is nothing to move.")
+
+
+def _tell_made(made: int, by: str, json: bool) -> None:
+    if json:
+        emit({"method": by, "artifacts": made})
+    else:
+        note(f"{made} artifacts made by {by}")
