@@ -19,7 +19,7 @@ def _nothing_of_the_users_own(tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.setenv("IDIOLECT_HOME", str(tmp_path_factory.mktemp("home")))
 
 
-KEPT = {"IDIOLECT_MODELS", "IDIOLECT_DATA", "IDIOLECT_REQUIRE_MODELS"}
+KEPT = {"IDIOLECT_MODELS", "IDIOLECT_DATA", "IDIOLECT_REQUIRE_MODELS", "IDIOLECT_VLLM_PYTHON"}
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from idiolect.backends._generation import log_softmax
 from idiolect.backends.toy import ToyBackend
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
-from idiolect.trainable import Job, Recipe, Trained
+from idiolect.trainable import Job, Joint, Recipe, Trained, Vectors
 from idiolect.training import peft_format
 from idiolect.training.factors import Factors, LowRank
 from idiolect.types import Body, Call, Completion, Floats, Record
@@ -47,8 +48,10 @@ class HashEmbedder:
 class InsideToy(ToyBackend):
     """A toy with hidden states (hashes of the last bytes); soft prompts and vectors move its logits by a matrix."""
 
-    supports = ToyBackend.supports | {"inside", "soft_prompt", "steering", "adapters", "training"}
-    hidden, layers, embedding_norm = 16, 4, 1.0
+    supports = ToyBackend.supports | {
+        "inside", "soft_prompt", "steering", "adapters", "training", "joint_training",
+    }  # fmt: skip
+    hidden, layers, embedding_norm, vocabulary = 16, 4, 1.0, 257
 
     def _next(self, call: Call, prompts: Any, answer: bytes) -> Floats:
         row = super()._next(call, prompts, answer)
@@ -60,6 +63,8 @@ class InsideToy(ToyBackend):
             low_rank = peft_format.load(adapter.body.read())
             if "out" in low_rank.modules:
                 row = row + adapter.weight * low_rank.delta("out").sum(axis=1)
+                if (bias := low_rank.modules["out"].bias) is not None:
+                    row = row + adapter.weight * low_rank.scaling * bias
         return row.astype(np.float32)
 
     def train(self, jobs: Iterable[Job], recipe: Recipe, **_: Any) -> Iterator[Trained]:
@@ -74,9 +79,27 @@ class InsideToy(ToyBackend):
             made = LowRank({"out": Factors(np.ones((1, 1), np.float32), row)}, 1.0, self.fingerprint)
             yield Trained(job.key, Body.of(peft_format.dump(made)), (2.0, 1.0), (), 2, 10, 0.0)
 
+    def train_jointly(self, jobs: Sequence[Job], recipe: Recipe, vectors: Vectors, **_: Any) -> Joint:
+        """One adapter of what all say, and for each person what they say as a bias."""
+        (shared,) = self.train([Job("", [example for job in jobs for example in job.examples])], recipe)
+        return Joint(shared, shared.body, tuple(self.train_vectors(jobs, shared.body, shared.body, recipe, vectors)))
+
+    def train_vectors(
+        self, jobs: Iterable[Job], shared: Body, projection: Body, recipe: Recipe, vectors: Vectors, **_: Any
+    ) -> Iterator[Trained]:
+        zero = np.zeros((1, 1), np.float32), np.zeros((257, 1), np.float32)
+        for one in self.train(jobs, recipe):
+            bias = peft_format.load(one.body.read()).delta("out")[:, 0]
+            made = LowRank({"out": Factors(*zero, bias)}, 1.0, self.fingerprint)
+            yield replace(one, body=Body.of(peft_format.dump(made)))
+
     @cached_property
     def _out(self) -> Floats:
         return np.random.default_rng(7).normal(size=(257, self.hidden)).astype(np.float32)
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        table = np.random.default_rng(8).normal(scale=self.hidden**-0.5, size=(self.vocabulary, self.hidden))
+        return table[list(ids)].astype(np.float32)
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         return [np.stack([self._state(layer, text.encode()[: at + 1]) for at in range(len(text.encode()))])

@@ -24,6 +24,13 @@ class Inside(Protocol):
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the rows of the input embedding."""
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids, as the first layer gets them, ``[len(ids), hidden]``."""
+
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         """Return the outputs of ``layer`` (from 0) at each continuation's tokens, ``[tokens, hidden]`` for each."""
 

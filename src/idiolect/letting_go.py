@@ -24,11 +24,6 @@ class LettingGo:
     counters: Counter[str]
     _lingering: set[str] = field(default_factory=set, init=False)
 
-    def insist(self, artifact_ids: Iterable[str]) -> None:
-        """Tell the backend, and raise what it raises."""
-        if self.forget is not None:
-            self.forget(list(artifact_ids))
-
     def __call__(self, artifact_ids: Iterable[str]) -> None:
         """Tell the backend what was deleted."""
         self._lingering.update(artifact_ids)

@@ -504,7 +504,6 @@ class Idiolect:
         Nothing is removed where the backend holds weights of theirs and cannot let go of them.
         """
         self.drain()
-        self._let_go.insist(artifact.id for artifact in self.store.artifacts(user))
         return erase(self.store, user, self.clock())
 
 

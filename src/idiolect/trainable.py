@@ -88,6 +88,30 @@ class Trained:
     """This adapter's share of the time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """How people's vectors are trained beside a shared adapter (PLoRA, arXiv:2403.06208)."""
+
+    width: int = 64
+    """Numbers of a vector."""
+    rate: float = 1e-2
+    drop: float = 0.1
+    """Part of the rows that is learnt without the person's vector, so that the shared adapter serves strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One adapter for everybody, and each person's own bias of the modules that it changes.
+
+    ``projection`` (the form of an adapter with the person's vector for its input) makes a bias of a vector: the delta
+    of a module times the vector.
+    """
+
+    shared: Trained
+    projection: Body
+    people: tuple[Trained, ...]
+
+
 class Checkpoints(Protocol):
     """Where unfinished work is kept, sealed for the person it belongs to."""
 
@@ -120,4 +144,40 @@ class Trainable(Protocol):
         whatever is trained beside it. ``progress`` is told how many examples were learnt from since it was told last,
         ``check`` may raise to end the work between two steps. With ``checkpoints`` a killed run goes on where it
         stopped and ends with the same weights.
+        """
+
+
+@runtime_checkable
+class TrainsJointly(Protocol):
+    """What a backend over open weights also offers; ``"joint_training"`` is then among :attr:`Backend.supports`."""
+
+    def train_jointly(
+        self,
+        jobs: Sequence[Job],
+        recipe: Recipe,
+        vectors: Vectors,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Joint:
+        """Train one adapter on the examples of all jobs, and with it a vector for each of these people.
+
+        Every changed module gives ``W x + s B (A x + P e)`` for a person's vector ``e``, which begins at zero: a
+        person's part ``s B P e`` is the same at every position, a bias. A step takes examples of whomever they are.
+        """
+
+    def train_vectors(
+        self,
+        jobs: Iterable[Job],
+        shared: Body,
+        projection: Body,
+        recipe: Recipe,
+        vectors: Vectors,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Trained]:
+        """Train a vector for each of other people, all else as it is, many at once; yield each one's bias.
+
+        A vector is the same whatever is trained beside it.
         """

@@ -401,6 +401,17 @@ class Backend(Protocol):
         """Release the model."""
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """What a backend also offers that hands adapters to another program, which keeps them beyond the call."""
+
+    def prepare(self, call: Call) -> None:
+        """Raise :class:`idiolect.errors.InputError` for a call whose adapters cannot be served."""
+
+    def forget(self, artifact_ids: Iterable[str]) -> None:
+        """Have the other program let go of all that was made from some artifacts, for good."""
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """How questions of the kind at hand are asked: an example with its focus, and what may be answered, if known.

@@ -201,7 +201,7 @@ class TestRealWeights:
     def test_the_port_is_closed_to_others(self, model):
         import http.client
 
-        address = model._engine._address
+        address = model._residents.engine._address
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
         connection.request("POST", "/tokenize", b'{"content": "x"}', {"Content-Type": "application/json"})
         assert connection.getresponse().status == 401
@@ -209,7 +209,7 @@ class TestRealWeights:
     def test_the_context_that_the_model_was_trained_with(self, model):
         other = LlamaCppBackend(n_ctx=0, slots=1, threads=1)
         assert other.logprobs([ask("hi")], ["there"]) == pytest.approx(model.logprobs([ask("hi")], ["there"]), abs=1e-3)
-        assert other._engine._n_ctx == 8192
+        assert other._residents.engine._n_ctx == 8192
         other.close()
 
     def test_it_loads_again_after_close(self, model):

@@ -255,12 +255,36 @@ def test_adapters_are_paged(folder, model):
     small.logprobs(calls[9:], TEXTS[:1])
     assert engine.adapters.loads == 10  # the eighth was older than the ninth
     assert small.logprobs(calls, texts(calls)) == pytest.approx(expected, abs=1e-4)  # more in a batch than in memory
-    small.forget_adapters(["p9", "nobody's"])
+    small.forget(["p9", "nobody's"])
     count = engine.adapters.loads
     small.logprobs(calls[9:], TEXTS[:1])
     assert engine.adapters.loads == count + 1
     small.close()
-    small.forget_adapters(["p9"])
+    small.forget(["p9"])
+
+
+def test_a_slot_keeps_what_is_in_it_and_shared_adapters_are_not_copied(model):
+    from idiolect.backends._torch_adapters import Banks
+
+    pool, every = model._loaded().adapters, modules(model)
+    a, b, c = (pool.weights((worn(f"k{n}", change(60 + n, every)),)) for n in range(3))
+    banks = Banks()
+    (part,) = banks.parts([None, a, a, None])
+    assert part.flat is a.flat
+    assert part.rows == slice(1, 3)
+    (part,) = banks.parts([a, b, c])
+    assert part.rows is None
+    held = part.flat
+    held[1] = 7.0  # a mark in the slot of b
+    (part,) = banks.parts([c, b])
+    assert part.flat.data_ptr() == held.data_ptr()
+    assert (part.flat[1] == 7.0).all()
+    assert (part.flat[0] == c.flat).all()
+    (part,) = banks.parts([c, None, b])
+    assert part.rows.tolist() == [0, 2]
+    assert not banks.parts([None, None])
+    (part,) = banks.parts([b, c])
+    assert (part.flat[0] == b.flat).all()
 
 
 def test_sums_are_forgotten_with_their_parts(model):

@@ -54,6 +54,8 @@ def test_the_plausibility_of_a_mixture_makes_another_question():
 def test_the_inside_of_a_backend_can_be_reached():
     model, inner = counted(InsideToy()), InsideToy()
     assert (model.hidden, model.layers, model.embedding_norm) == (inner.hidden, inner.layers, inner.embedding_norm)
+    assert model.vocabulary == inner.vocabulary
+    np.testing.assert_array_equal(model.embeddings([3, 7]), inner.embeddings([3, 7]))
     soft = Call(ASK.messages, soft_prompt=np.ones((2, inner.hidden), np.float32))
     for _ in range(2):  # made, and remembered
         for ours, its in (

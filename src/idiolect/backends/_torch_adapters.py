@@ -261,7 +261,11 @@ class Banks:
         self._banks: dict[Form, Bank] = {}
 
     def plan(self, rows: Sequence[Weights | None]) -> Plan:
-        """Return what the rows of the batch add; rows of one form meet their factors in one product.
+        """Return what the rows of the batch add."""
+        return Plan(self.parts(rows))
+
+    def parts(self, rows: Sequence[Weights | None]) -> list[Part]:
+        """Return one part for each form: its rows meet their factors in one product.
 
         Rows that all have the same adapters share a plain matrix product, and nothing is copied.
         """
@@ -275,7 +279,7 @@ class Banks:
                 flat = kept[form].filled(own)
             parts.append(Part(form, flat, _rows(places, len(rows), flat)))
         self._banks = kept
-        return Plan(parts)
+        return parts
 
 
 class Part:
@@ -285,6 +289,7 @@ class Part:
     """
 
     def __init__(self, form: Form, flat: Any, rows: Any) -> None:
+        self.flat, self.rows = flat, rows
         self.additions: list[tuple[Site, Callable[[Any, Any], None]]] = []
         for group in form.groups:
             down = _Down(group, flat, rows)

@@ -80,21 +80,24 @@ class Batching:
         return sum(len(other.answer.rows) for other in others) + len(one.answer.rows) <= self.limit
 
     def _next(self, inbox: _Inbox) -> tuple[int, Chunk | Exception]:
+        me = threading.get_ident()
         while True:
-            with self._turns:
-                self._turns.wait_for(lambda: inbox or not self._leader)
-                if inbox:
-                    return inbox.popleft()
-                self._leader = threading.get_ident()
             try:
+                with self._turns:
+                    self._turns.wait_for(lambda: inbox or not self._leader)
+                    if inbox:
+                        return inbox.popleft()
+                    self._leader = me
                 self._turn()
             finally:
-                with self._turns:
-                    self._sweep()
-                    self._leader = 0
-                    self._turns.notify_all()
+                if self._leader == me:
+                    with self._turns:
+                        self._sweep()
+                        self._leader = 0
+                        self._turns.notify_all()
 
     def _turn(self) -> None:
+        joining = list[_Request]()
         try:
             joining = self._joining()
             if joining:
@@ -102,8 +105,11 @@ class Batching:
             else:
                 self._batch.step()
         except BaseException as error:
-            self._batch.fail(error if isinstance(error, Exception) else ModelError("the answer was interrupted"))
-            if not isinstance(error, Exception):
+            told = error if isinstance(error, Exception) else ModelError("the answer was interrupted")
+            for request in [*self._batch.clear(), *joining]:
+                if not request.answer.done:
+                    request.inbox.append((request.number, told))
+            if told is not error:
                 raise
 
     def _joining(self) -> list[_Request]:
@@ -201,11 +207,11 @@ class _Batch:
         for request in dict.fromkeys(request for request, _ in self._places if request.gone):
             self._leave(request)
 
-    def fail(self, error: Exception) -> None:
-        """Give up all answers."""
-        for request in dict.fromkeys(request for request, _ in self._places):
-            request.inbox.append((request.number, error))
+    def clear(self) -> list[_Request]:
+        """Give up all answers, and return them."""
+        requests = list(dict.fromkeys(request for request, _ in self._places))
         self._clear()
+        return requests
 
     def _take(self, requests: Sequence[_Request], logits: Any, first: int) -> None:
         # logits [rows, vocab] of the rows from ``first`` on
@@ -215,7 +221,7 @@ class _Batch:
             chunk: Chunk | Exception | None
             try:
                 with self._engine.torch.inference_mode():
-                    chunk = request.answer.take(logits[places], best[places[0]])
+                    chunk = request.answer.take(_rows_of(logits, places), best[places[0]])
             except Exception as error:  # noqa: BLE001 - raised again by the reader of this answer
                 chunk = error
             if chunk is not None:
@@ -246,3 +252,10 @@ class _Batch:
 
     def _rows(self) -> list[Row]:
         return [request.answer.rows[branch] for request, branch in self._places]
+
+
+def _rows_of(logits: Any, places: Sequence[int]) -> Any:
+    # A view where the rows stand together, as they nearly always do.
+    if list(places) == list(range(places[0], places[0] + len(places))):
+        return logits[places[0] : places[0] + len(places)]
+    return logits[places]

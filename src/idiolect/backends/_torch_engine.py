@@ -245,6 +245,16 @@ class Engine:
             ids = torch.arange(embed.weight.shape[0], device=self.device)
             return float(torch.cat([embed(part).float().norm(dim=1) for part in ids.split(8192)]).mean())
 
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids ``[len(ids), hidden]``; :class:`InputError` for an unknown id."""
+        unknown = next((token for token in ids if not 0 <= token < self.vocabulary), None)
+        if unknown is not None:
+            raise InputError(f"there is no token {unknown}; the model has the ids 0 to {self.vocabulary - 1}")
+        torch, embed = self.torch, self.model.get_input_embeddings()
+        with torch.inference_mode():
+            found: Floats = embed(torch.tensor(ids, dtype=torch.long, device=self.device)).float().cpu().numpy()
+        return found
+
     def _sites(self) -> list[list[Site]]:
         from idiolect.backends._torch_adapters import together
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from idiolect.backends._torch_engine import Engine
 from idiolect.errors import InputError
-from idiolect.trainable import Checkpoints, Example, Job, Recipe, Trained
+from idiolect.trainable import Checkpoints, Example, Job, Joint, Recipe, Trained, Vectors
 from idiolect.training import factors, peft_format
 from idiolect.training.factors import LowRank
 from idiolect.training.rows import TokenRow
@@ -37,11 +37,63 @@ def train(
     first = next(waiting, None)
     if first is None:
         return
-    under = next((one.call.adapters for one in (*first.examples, *first.held)), ())
-    tokens = TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
+    under, tokens = _under([first]), _tokens_of(engine)
     trainer = Trainer(engine.model, engine.layers, recipe, places, tokens, _beneath(under, fingerprint))
     prepared = (_prepared(engine, fingerprint, job, recipe, under) for job in itertools.chain([first], waiting))
     yield from trainer.run(prepared, fingerprint, progress, check, checkpoints)
+
+
+def train_jointly(
+    engine: Engine,
+    fingerprint: str,
+    jobs: Sequence[Job],
+    recipe: Recipe,
+    vectors: Vectors,
+    progress: Callable[[int], None] | None,
+    check: Callable[[], None] | None,
+) -> Joint:
+    """Train one adapter and each person's vector; :class:`InputError` for what cannot be learnt."""
+    from idiolect.training._torch_plora import Together
+
+    if not any(job.examples for job in jobs):
+        raise InputError("nobody has an example to learn from")
+    under = _under(jobs)
+    people = [(job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under)) for job in jobs]
+    beneath, tokens = _beneath(under, fingerprint), _tokens_of(engine)
+    together = Together(engine.model, engine.layers, people, recipe, vectors, tokens, beneath)
+    return together.run(fingerprint, progress, check)
+
+
+def train_vectors(
+    engine: Engine,
+    fingerprint: str,
+    jobs: Iterable[Job],
+    learnt: tuple[Body, Body],
+    recipe: Recipe,
+    vectors: Vectors,
+    places: int,
+    progress: Callable[[int], None] | None,
+    check: Callable[[], None] | None,
+) -> Iterator[Trained]:
+    """Train vectors of other people over ``learnt``, a shared adapter and its projection, ``places`` at a time."""
+    from idiolect.training._torch_newcomers import Newcomers
+
+    waiting = (job for job in jobs if job.examples)
+    first = next(waiting, None)
+    if first is None:
+        return
+    under, shared = _under([first]), peft_format.load(learnt[0].read())
+    below = _beneath(under, fingerprint)
+    beneath = shared if below is None else factors.cat([below, shared], [1.0, 1.0])
+    people = (
+        (job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under))
+        for job in itertools.chain([first], waiting)
+    )
+    projection = peft_format.load(learnt[1].read())
+    newcomers = Newcomers(
+        engine.model, engine.layers, recipe, vectors, places, _tokens_of(engine), beneath, projection
+    )  # fmt: skip
+    yield from newcomers.run(people, progress, check)
 
 
 def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, ...]) -> list[TokenRow]:
@@ -49,16 +101,17 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
     out = []
     for example in examples:
         call = example.call
-        if call.soft_prompt is not None or call.steering:
-            raise InputError("adapters are trained on calls without soft prompts and steering; leave those methods out")
+        if call.steering:
+            raise InputError("adapters are trained on calls without steering; leave those methods out")
         if call.adapters != under:
             raise InputError("all examples of a training must carry the same adapters under the trained one")
-        prompt = engine.rows(replace(call, mix=(), adapters=()))[0].ids
+        read = engine.rows(replace(call, mix=(), adapters=()))[0]
         text = [*engine.tokens(example.text), *([engine.end] if example.ends else [])]
-        if not text:
-            raise InputError("an example has no text to learn; leave it out")
-        engine.check_length(len(prompt) + len(text))
-        out.append(TokenRow((*prompt, *text), len(prompt), example.weight))
+        if not text or not len(read):
+            what = "text to learn" if len(read) else "prompt: the chat template wrote nothing"
+            raise InputError(f"an example has no {what}; leave it out")
+        engine.check_length(len(read) + len(text))
+        out.append(TokenRow((*read.ids, *text), len(read.ids), example.weight, read.soft))
     return out
 
 
@@ -66,8 +119,18 @@ def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under:
     rows, held = rows_of(engine, job.examples, under), rows_of(engine, job.held, under)
     if job.start is not None:
         _own(job.start, fingerprint)
-    parts = (recipe, fingerprint, rows, held, under, job.start)
-    return job, rows, held, hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr((recipe, fingerprint, len(rows), under, job.start)).encode(), digest_size=16)
+    for row in (*rows, *held):
+        digest.update(row.key)
+    return job, rows, held, digest.hexdigest()
+
+
+def _tokens_of(engine: Engine) -> int:
+    return TOKENS if engine.device.type == "cpu" else TOKENS_ON_GPU
+
+
+def _under(jobs: Iterable[Job]) -> tuple[Adapter, ...]:
+    return next((one.call.adapters for job in jobs for one in (*job.examples, *job.held)), ())
 
 
 def _beneath(under: tuple[Adapter, ...], fingerprint: str) -> LowRank | None:

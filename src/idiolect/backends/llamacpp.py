@@ -10,10 +10,10 @@ import queue
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,22 +22,22 @@ import orjson
 
 from idiolect import models
 from idiolect.backends._generation import check_lengths, refuse_unmet
+from idiolect.backends._llama_adapters import Lease, Residents, write
+from idiolect.backends._llama_scoring import Scorer
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import InputError, MalformedAnswer, MissingExtra, ModelError
 from idiolect.models.gguf import read_header
 from idiolect.registry import backend
-from idiolect.types import Call, Chunk, Completion, text_of
+from idiolect.training import gguf_format
+from idiolect.types import Adapter, Call, Chunk, Completion, text_of
 
 T = TypeVar("T")
 
 _COUNTS = 8192
 """How many token counts are remembered, by hash: no text is kept."""
-_LIKELIEST = 1000
-"""So many next tokens are asked for where continuations part; a rarer one is scored by itself."""
-_ALL = 1 << 20
 
 
-@backend("llamacpp", supports=("logprobs", "choose"), extra="local")
+@backend("llamacpp", supports=("logprobs", "choose", "adapters"), extra="local")
 @dataclass
 class LlamaCppBackend:
     """A local GGUF model on llama.cpp: one loaded model, ``slots`` requests at once, the others wait their turn.
@@ -48,6 +48,11 @@ class LlamaCppBackend:
     answer whose call sets no limit. ``cache_mb`` bounds the memory for prompts that are kept for their next turn.
     ``deterministic`` answers one call after the other and reads every prompt from its beginning, so that an answer does
     not depend on what was asked before or beside it; measurements want that.
+
+    So many ``adapters`` are kept loaded. A call with another one waits until running answers are finished and the model
+    is loaded anew with it in place of the one least recently used. Calls with different adapters are not computed
+    together, and each reads its prompt from the beginning where its slot was used with another adapter before. While
+    adapters are loaded no prompts are kept outside the slots (``cache_mb``).
     """
 
     model: str = "smollm2-135m-instruct"
@@ -57,12 +62,14 @@ class LlamaCppBackend:
     max_tokens: int = 512
     cache_mb: int = 256
     deterministic: bool = False
+    adapters: int = 8
 
     supports = frozenset[str]()  # set by @backend
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._engine: _Engine | None = None
+        self._residents: Residents[_Engine] = Residents(self._made, self._write, self.adapters)
+        self._base: gguf_format.Base | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._counts: OrderedDict[bytes, int] = OrderedDict()
 
@@ -81,7 +88,8 @@ class LlamaCppBackend:
         key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
         known = self._counts.get(key)
         if known is None:
-            known = len(self._loaded().tokens(text))
+            with self._residents.lease() as lease:
+                known = len(lease.engine.tokens(text))
             with self._lock:
                 self._counts[key] = known
                 while len(self._counts) > _COUNTS:
@@ -91,19 +99,21 @@ class LlamaCppBackend:
     def generate(self, calls: Sequence[Call]) -> list[Completion]:
         """Answer the calls, as many at once as there are slots; :class:`InputError` for a prompt that is too long."""
         refuse_unmet(calls, "llamacpp", self.supports)
-        engine = self._loaded()
-
-        def answers(plain: Sequence[Call]) -> list[Completion]:
-            return self._map(lambda call: _completion(engine.chat(self._payload(call))), plain)
-
-        return generate_chosen(calls, answers)
+        return generate_chosen(calls, self._answers)
 
     def stream(self, call: Call) -> Iterator[Chunk]:
         """Yield an answer as it is made, one chosen among drafts as a whole; leaving the iterator stops the model."""
         refuse_unmet([call], "llamacpp", self.supports)
         if call.choose is not None:
             return whole(self.generate([call])[0])
-        return _chunks(self._loaded(), self._payload(call))
+        with self._residents.lease(call.adapters):
+            pass  # what cannot be loaded is told now, not with the first piece
+
+        def run(each: Callable[[dict[str, Any]], bool]) -> None:
+            with self._residents.lease(call.adapters) as lease:
+                lease.engine.chat_stream(self._payload(call, lease), each)
+
+        return _chunks(run)
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
         """Return the summed log probability [nats] of each continuation after the chat prompt of its call.
@@ -116,23 +126,43 @@ class LlamaCppBackend:
         """
         check_lengths(calls, continuations)
         refuse_unmet(calls, "llamacpp", self.supports)
-        engine = self._loaded()
         pairs = zip(calls, continuations, strict=True)
         groups = [(call, [text for _, text in group]) for call, group in groupby(pairs, key=lambda pair: pair[0])]
-        return [score for group in groups for score in engine.score(*group)]
+        scores = {number: self._score(*groups[number]) for number in _by_adapters([call for call, _ in groups])}
+        return [score for number in range(len(groups)) for score in scores[number]]
+
+    def forget(self, artifact_ids: Collection[str]) -> int:
+        """Drop these artifacts' adapters from memory once running answers are finished; return how many there were."""
+        return self._residents.forget(artifact_ids)
 
     def close(self) -> None:
         """Wait for running work and release the model; a later call loads it again."""
         with self._lock:
-            workers, self._workers, self._engine = self._workers, None, None
+            workers, self._workers = self._workers, None
         if workers is not None:
             workers.shutdown()
+        self._residents.close()
 
-    def _loaded(self) -> _Engine:
-        with self._lock:
-            if self._engine is None:
-                self._engine = _Engine(self)
-            return self._engine
+    def _made(self, files: Sequence[Path]) -> _Engine:
+        return _Engine(self, files)
+
+    def _write(self, adapter: Adapter, path: Path) -> None:
+        if self._base is None:
+            self._base = gguf_format.base_of(models.require(self.model))
+        write(adapter, self._base, self.fingerprint, path)
+
+    def _answers(self, calls: Sequence[Call]) -> list[Completion]:
+        order = _by_adapters(calls)
+        made = dict(zip(order, self._map(self._answer, [calls[number] for number in order]), strict=True))
+        return [made[number] for number in range(len(calls))]
+
+    def _answer(self, call: Call) -> Completion:
+        with self._residents.lease(call.adapters) as lease:
+            return _completion(lease.engine.chat(self._payload(call, lease)))
+
+    def _score(self, call: Call, texts: Sequence[str]) -> list[float]:
+        with self._residents.lease(call.adapters) as lease:
+            return lease.engine.score(call, texts, lease.lora)
 
     def _map(self, work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         if len(items) == 1:
@@ -147,7 +177,7 @@ class LlamaCppBackend:
             for future in futures:
                 future.cancel()
 
-    def _payload(self, call: Call) -> dict[str, Any]:
+    def _payload(self, call: Call, lease: Lease[_Engine]) -> dict[str, Any]:
         sampling = call.sampling
         given = {
             "temperature": sampling.temperature,
@@ -159,13 +189,14 @@ class LlamaCppBackend:
         set_ = {name: value for name, value in given.items() if value is not None}
         if self.deterministic:
             set_["cache_prompt"] = False
-        return {**call.extra, "messages": [dict(message) for message in call.messages], **set_}
+        messages = [dict(message) for message in call.messages]
+        return {**call.extra, "messages": messages, **set_, "lora": lease.lora}
 
 
 class _Engine:
     # One loaded model. llama.cpp's own server object does slots, templates and sampling. It also listens on a port of
     # 127.0.0.1, the only way to its tokenizer: a random key keeps other users of the machine out.
-    def __init__(self, settings: LlamaCppBackend) -> None:
+    def __init__(self, settings: LlamaCppBackend, adapters: Sequence[Path]) -> None:
         try:
             import xllamacpp
         except ImportError as error:
@@ -181,20 +212,28 @@ class _Engine:
         params.cpuparams_batch.n_threads = settings.threads or _cores()
         # Threads that spin while they wait cost a factor of five to ten as soon as another process wants a core.
         params.cpuparams.poll = params.cpuparams_batch.poll = 0
-        params.cache_ram_mib, params.warmup, params.verbosity = settings.cache_mb, False, -1
+        params.warmup, params.verbosity = False, -1
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(file), 0.0) for file in adapters]
+        # llama.cpp finds kept prompts by their tokens alone, whichever adapter they were computed with.
+        params.cache_ram_mib = 0 if adapters else settings.cache_mb
         self._key = secrets.token_hex(16)
         params.api_keys, params.hostnames, params.port = [self._key], ["127.0.0.1"], 0
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
             raise ModelError(
-                f"llama.cpp cannot load {path}. Is it a whole GGUF file of a known architecture?"
+                f"llama.cpp cannot load {path} with {len(adapters)} adapters. "
+                "Is it a whole GGUF file of a known architecture?"
             ) from error
         self._scoring = threading.Lock()
         self._parts: set[int] = set()
         self._address = urlsplit(str(self._server.listening_address))
         self._local = threading.local()
         self._letter = self.tokens("A")[0]
+
+    def close(self) -> None:
+        """Release the model, whoever still holds this object."""
+        self._server = None
 
     def chat(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return an OpenAI-shaped answer."""
@@ -219,7 +258,7 @@ class _Engine:
         self._parts.update(int(row["id"]) for row in rows if not isinstance(row["piece"], str))
         return [int(row["id"]) for row in rows]
 
-    def score(self, call: Call, continuations: Sequence[str]) -> list[float]:
+    def score(self, call: Call, continuations: Sequence[str], lora: Sequence[Mapping[str, float]]) -> list[float]:
         """Score the continuations of one prompt, all on one slot so that the prompt is read once."""
         forced = [self._pieces(text) for text in continuations]
         wanted = {name: value for name, value in call.extra.items() if name in ("tools", "chat_template_kwargs")}
@@ -230,67 +269,9 @@ class _Engine:
         if longest > self._n_ctx:
             raise _too_long(longest, self._n_ctx)
         with self._scoring:
-            self._predict(prompt, max_tokens=0, cache_prompt=False)
-            return self._walk(prompt, forced)
+            return Scorer(self._complete, {"lora": list(lora)}, self._parts, self._letter).score(prompt, forced)
 
-    def _walk(self, prompt: list[int], sequences: Sequence[list[int]]) -> list[float]:
-        """Score token sequences after a prompt, following the tree of their common beginnings."""
-        first = {tokens[0] for tokens in sequences if tokens}
-        if not first:
-            return [0.0] * len(sequences)
-        shared = _common([tokens for tokens in sequences if tokens])
-        if shared:
-            seen = self._along(prompt, shared)
-            rest = self._walk(prompt + shared, [tokens[len(shared) :] for tokens in sequences])
-            return [seen + more if tokens else 0.0 for tokens, more in zip(sequences, rest, strict=True)]
-        step = self._next(prompt)
-        out = [0.0] * len(sequences)
-        for token in sorted(first):
-            group = [n for n, tokens in enumerate(sequences) if tokens and tokens[0] == token]
-            seen = step[token] if token in step else self._along(prompt, [token])
-            rest = self._walk([*prompt, token], [sequences[n][1:] for n in group])
-            for n, more in zip(group, rest, strict=True):
-                out[n] = seen + more
-        return out
-
-    def _along(self, prompt: list[int], sequence: list[int]) -> float:
-        """Score one sequence; llama.cpp tells nothing of a token that leaves a character unfinished, so those alone."""
-        total, at = 0.0, 0
-        while at < len(sequence):
-            run = list(takewhile(lambda token: token not in self._parts, sequence[at:]))
-            before = prompt + sequence[:at]
-            if run:
-                total += self._forced(before, run)
-            else:
-                token = sequence[at]
-                step = self._next(before)
-                total += step[token] if token in step else self._next(before, _ALL)[token]
-            at += len(run) or 1
-        return total
-
-    def _next(self, prompt: list[int], count: int = _LIKELIEST) -> dict[int, float]:
-        """Return the log probabilities of the likeliest next tokens; a whole letter is drawn, whatever is likeliest."""
-        answer = self._predict(prompt, max_tokens=1, grammar=_only([self._letter]), logprobs=count)
-        try:
-            rows = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-            return {int(row["id"]): float(row["logprob"]) for row in rows}
-        except (KeyError, IndexError, TypeError) as error:
-            raise MalformedAnswer("llama.cpp gave no log probabilities") from error
-
-    def _forced(self, prompt: list[int], forced: list[int]) -> float:
-        """Force tokens with a grammar of token ids, and sum what the model thought of each of them."""
-        answer = self._predict(prompt, max_tokens=len(forced), grammar=_only(forced), logprobs=1)
-        try:
-            rows = answer["choices"][0]["logprobs"]["content"]
-            scored = [(int(row["id"]), float(row["logprob"])) for row in rows]
-        except (KeyError, IndexError, TypeError) as error:
-            raise MalformedAnswer("llama.cpp gave no log probabilities") from error
-        if [token for token, _ in scored] != forced:
-            raise MalformedAnswer(f"llama.cpp scored {len(scored)} of {len(forced)} tokens")
-        return float(sum(value for _, value in scored))
-
-    def _predict(self, prompt: list[int], **options: Any) -> dict[str, Any]:
-        payload = {"prompt": prompt, "id_slot": 0, "temperature": 0.0, **options}
+    def _complete(self, payload: dict[str, Any]) -> dict[str, Any]:
         return self._ask(self._server.handle_completions, payload)
 
     def _ask(self, handler: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> dict[str, Any]:
@@ -332,16 +313,6 @@ def _refusals() -> Iterator[None]:
         raise InputError(f"the model cannot take this request: {error}") from error
 
 
-def _only(tokens: Sequence[int]) -> str:
-    """Return the grammar that allows these tokens alone."""
-    return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
-
-
-def _common(sequences: Sequence[list[int]]) -> list[int]:
-    """Return the tokens that all sequences begin with."""
-    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, zip(*sequences, strict=False))]
-
-
 def _completion(answer: dict[str, Any]) -> Completion:
     try:
         choice, usage = answer["choices"][0], answer["usage"]
@@ -352,7 +323,13 @@ def _completion(answer: dict[str, Any]) -> Completion:
         raise MalformedAnswer("llama.cpp gave an answer without choices[0].message and usage") from error
 
 
-def _chunks(engine: _Engine, payload: dict[str, Any]) -> Iterator[Chunk]:
+def _by_adapters(calls: Sequence[Call]) -> list[int]:
+    """Return the calls' numbers with those together that have the same adapters, else in their order."""
+    seen: dict[tuple[Adapter, ...], int] = {}
+    return sorted(range(len(calls)), key=lambda number: seen.setdefault(calls[number].adapters, len(seen)))
+
+
+def _chunks(start: Callable[[Callable[[dict[str, Any]], bool]], None]) -> Iterator[Chunk]:
     pieces: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
     left = threading.Event()
 
@@ -362,7 +339,7 @@ def _chunks(engine: _Engine, payload: dict[str, Any]) -> Iterator[Chunk]:
 
     def run() -> None:
         try:
-            engine.chat_stream(payload, each)
+            start(each)
             pieces.put(None)
         except Exception as error:  # noqa: BLE001 - raised again by the reader
             pieces.put(error)

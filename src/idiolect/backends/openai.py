@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
@@ -18,7 +18,7 @@ from idiolect.backends._http import Client, Headers
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import ConfigError, MalformedAnswer, UpstreamError
 from idiolect.registry import backend
-from idiolect.types import Call, Chunk, Completion, Message, text_of
+from idiolect.types import Adapter, Call, Chunk, Completion, Message, text_of
 
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ class OpenAIBackend:
     concurrency: int = 8
 
     supports = frozenset[str]()  # set by @backend
+    label: ClassVar[str] = "openai"
 
     def __post_init__(self) -> None:
         self.failures: Counter[str] = Counter()
@@ -63,7 +64,7 @@ class OpenAIBackend:
     @property
     def fingerprint(self) -> str:
         """The endpoint's address and the model's name."""
-        return f"openai:{self.base_url.rstrip('/')}#{self.model}"
+        return f"{self.label}:{self.base_url.rstrip('/')}#{self.model}"
 
     def count_tokens(self, text: str) -> int:
         """Return an over-estimate: three letters or spaces a token, one digit or sign, 1.4 bytes of other scripts."""
@@ -77,7 +78,7 @@ class OpenAIBackend:
 
         Drafts to choose among are requests of their own.
         """
-        refuse_unmet(calls, "openai", self.supports)
+        refuse_unmet(calls, self.label, self.supports)
         return generate_chosen(calls, lambda plain: self._run(self._bounded(self._answer, plain)))
 
     def stream(self, call: Call) -> Iterator[Chunk]:
@@ -85,10 +86,10 @@ class OpenAIBackend:
 
         An answer that is chosen among drafts comes as a whole.
         """
-        refuse_unmet([call], "openai", self.supports)
+        refuse_unmet([call], self.label, self.supports)
         if call.choose is not None:
             return whole(self.generate([call])[0])
-        return self._pull(self._stream(self._payload(call) | {"stream": True}))
+        return self._pull(self._stream(call))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
         """Return the summed log probability [nats] of each continuation after its transcript.
@@ -96,19 +97,21 @@ class OpenAIBackend:
         Raises :class:`UnsupportedCall` where the endpoint does not echo log probabilities.
         """
         check_lengths(calls, continuations)
-        refuse_unmet(calls, "openai", self.supports)
+        refuse_unmet(calls, self.label, self.supports)
         return self._run(self._bounded(self._score, calls, continuations))
 
     async def forward(
-        self, method: str, path: str, body: bytes, headers: Headers
+        self, method: str, path: str, body: bytes, headers: Headers, adapters: Sequence[Adapter] = ()
     ) -> tuple[int, list[tuple[str, str]], AsyncIterator[bytes]]:
         """Pass a request on and its answer back, bytes untouched, on the running event loop.
 
         ``path`` begins with a slash and continues ``base_url``; a query string stays on it. Hop-by-hop headers and
         ``Host`` are dropped both ways; ``Authorization`` is replaced where this backend has a key, so leave out what
         the endpoint must not see. Read the iterator to its end or ``aclose()`` it. :class:`UpstreamError` where
-        there is no answer at all.
+        there is no answer at all, :class:`UnsupportedCall` for ``adapters`` that this endpoint has no way to serve.
         """
+        if adapters:
+            raise unsupported(self.label, "adapters")
         return await self._http().forward(method, path, body, headers)
 
     async def aclose(self) -> None:
@@ -151,7 +154,9 @@ class OpenAIBackend:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="idiolect-openai", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name=f"idiolect-{self.label}", daemon=True
+                )
                 self._thread.start()
             loop = self._loop
         future = asyncio.run_coroutine_threadsafe(work, loop)
@@ -200,7 +205,7 @@ class OpenAIBackend:
             "stop": list(sampling.stop) or None,
         }
         if not given["model"]:
-            raise ConfigError(f"no model is named for {self.base_url}; set 'model' of the openai backend")
+            raise ConfigError(f"no model is named for {self.base_url}; set 'model' of the {self.label} backend")
         set_ = {name: value for name, value in given.items() if value is not None}
         return {**call.extra, "messages": [dict(message) for message in call.messages], **set_, "stream": False}
 
@@ -221,8 +226,8 @@ class OpenAIBackend:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise self._malformed("chat completion without choices[0].message") from error
 
-    async def _stream(self, payload: dict[str, Any]) -> AsyncIterator[Chunk]:
-        payload.setdefault("stream_options", {"include_usage": True})
+    async def _stream(self, call: Call) -> AsyncIterator[Chunk]:
+        payload = {"stream_options": {"include_usage": True}} | self._payload(call) | {"stream": True}
         reason, tokens_in, tokens_out = None, 0, 0
         async for data in self._http().events("/chat/completions", payload):
             event = self._event(data)
@@ -262,15 +267,15 @@ class OpenAIBackend:
             answer = self._object(await self._http().post("/completions", payload), "completion")
         except UpstreamError as error:
             if error.status in (400, 404, 405, 422, 501):
-                raise unsupported("openai", "logprobs") from error
+                raise unsupported(self.label, "logprobs") from error
             raise
         try:
             scored = answer["choices"][0]["logprobs"]
             rows = list(zip(scored["text_offset"], scored["token_logprobs"], strict=True))
         except (IndexError, KeyError, TypeError, ValueError):
-            raise unsupported("openai", "logprobs") from None
+            raise unsupported(self.label, "logprobs") from None
         if not rows or rows[0][0] > 0:  # the prompt was not echoed
-            raise unsupported("openai", "logprobs")
+            raise unsupported(self.label, "logprobs")
         return float(sum(value for offset, value in rows if len(prompt) <= offset < len(whole)))
 
     def _malformed(self, what: str) -> MalformedAnswer:

@@ -16,11 +16,12 @@ from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.registry import backend
-from idiolect.trainable import Checkpoints, Job, Recipe, Trained
-from idiolect.types import Call, Chunk, Completion, Floats
+from idiolect.trainable import Checkpoints, Job, Joint, Recipe, Trained, Vectors
+from idiolect.types import Body, Call, Chunk, Completion, Floats
 
 _SUPPORTS = (
     "logprobs", "mix", "logits_processors", "soft_prompt", "steering", "adapters", "choose", "inside", "training",
+    "joint_training",
 )  # fmt: skip
 
 
@@ -111,6 +112,18 @@ class TransformersBackend:
             self._norm = self._loaded().embedding_norm()
         return self._norm
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._loaded().vocabulary
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids, ``[len(ids), hidden]``; :class:`InputError` for an unknown id.
+
+        As a soft prompt they are these tokens in front of the prompt.
+        """
+        return self._loaded().embeddings(ids)
+
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         """Return the outputs of ``layer`` (from 0) at each continuation's tokens, ``[tokens, hidden]`` for each.
 
@@ -153,6 +166,42 @@ class TransformersBackend:
         with self._training:
             yield from train(engine, self.fingerprint, jobs, recipe, self.train_users, progress, check, checkpoints)
 
+    def train_jointly(
+        self,
+        jobs: Sequence[Job],
+        recipe: Recipe,
+        vectors: Vectors,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Joint:
+        """Train one adapter and each person's vector (:class:`idiolect.trainable.TrainsJointly`)."""
+        from idiolect.backends._torch_training import train_jointly
+
+        engine = self._loaded()
+        with self._training:
+            return train_jointly(engine, self.fingerprint, jobs, recipe, vectors, progress, check)
+
+    def train_vectors(
+        self,
+        jobs: Iterable[Job],
+        shared: Body,
+        projection: Body,
+        recipe: Recipe,
+        vectors: Vectors,
+        *,
+        progress: Callable[[int], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Trained]:
+        """Train other people's vectors, ``train_users`` at a time (:class:`idiolect.trainable.TrainsJointly`)."""
+        from idiolect.backends._torch_training import train_vectors
+
+        engine, learnt = self._loaded(), (shared, projection)
+        with self._training:
+            yield from train_vectors(
+                engine, self.fingerprint, jobs, learnt, recipe, vectors, self.train_users, progress, check
+            )
+
     @property
     def rows(self) -> int:
         """How many rows go into one pass."""
@@ -163,11 +212,11 @@ class TransformersBackend:
         with self._lock:
             self._engine = self._batching = None
 
-    def forget_adapters(self, ids: Iterable[str]) -> None:
+    def forget(self, artifact_ids: Iterable[str]) -> None:
         """Drop adapters from memory, by the ids of their artifacts; answers under way end with theirs."""
         with self._lock:
             if self._engine is not None:
-                self._engine.adapters.forget(ids)
+                self._engine.adapters.forget(artifact_ids)
 
     def _check(self, calls: Sequence[Call], continuations: Sequence[str]) -> None:
         check_lengths(calls, continuations)

@@ -16,7 +16,7 @@ import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
 from idiolect.inside import Inside
-from idiolect.trainable import Job, Recipe, Trainable, Trained
+from idiolect.trainable import Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
 from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class CachedBackend:
 
     @property
     def hidden(self) -> int:
-        """Width of the residual stream, where the backend's inside is open; so for the next five."""
+        """Width of the residual stream, where the backend's inside is open; so for what follows."""
         return cast(Inside, self.inner).hidden
 
     @property
@@ -164,6 +164,15 @@ class CachedBackend:
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the rows of the input embedding."""
         return cast(Inside, self.inner).embedding_norm
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return cast(Inside, self.inner).vocabulary
+
+    def embeddings(self, ids: Sequence[int]) -> Floats:
+        """Return the input embeddings of token ids, ``[len(ids), hidden]``; a look-up is no model call."""
+        return cast(Inside, self.inner).embeddings(ids)
 
     def activations(self, calls: Sequence[Call], continuations: Sequence[str], layer: int) -> list[Floats]:
         """Return the states of a layer, ``[tokens, hidden]`` for each; kept, since a pass costs more than the disk."""
@@ -192,6 +201,18 @@ class CachedBackend:
     def train(self, jobs: Iterable[Job], recipe: Recipe, **more: Any) -> Iterator[Trained]:
         """Let the backend train, and count the time; nothing is kept, an adapter is an artifact."""
         for one in cast(Trainable, self.inner).train(jobs, recipe, **more):
+            self.seconds += one.seconds
+            yield one
+
+    def train_jointly(self, jobs: Sequence[Job], recipe: Recipe, vectors: Vectors, **more: Any) -> Joint:
+        """Let the backend train, and count the time."""
+        made = cast(TrainsJointly, self.inner).train_jointly(jobs, recipe, vectors, **more)
+        self.seconds += made.shared.seconds
+        return made
+
+    def train_vectors(self, jobs: Iterable[Job], *learnt: Any, **more: Any) -> Iterator[Trained]:
+        """Let the backend train, and count the time."""
+        for one in cast(TrainsJointly, self.inner).train_vectors(jobs, *learnt, **more):
             self.seconds += one.seconds
             yield one
 

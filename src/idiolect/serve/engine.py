@@ -16,7 +16,7 @@ from idiolect.errors import ConfigError, InputError, UnknownName, UnsupportedCal
 from idiolect.pipeline import Idiolect, Plan
 from idiolect.serve.metrics import Metrics
 from idiolect.serve.wishes import Wish, session_of
-from idiolect.types import Call, Chunk, Completion, Turn
+from idiolect.types import Call, Chunk, Completion, Keeps, Turn
 
 log = logging.getLogger("idiolect.serve")
 T = TypeVar("T")
@@ -100,6 +100,8 @@ class Engine:
         start = time.perf_counter()
         call = replace(call, focus=wish.focus, item=wish.item, session=session_of(wish, call.messages))
         plan = self.idiolect.plan(call, wish.user, methods=wish.methods, now=wish.now, tokens=wish.tokens)
+        if isinstance(self.idiolect.backend, Keeps):
+            self.idiolect.backend.prepare(plan.call)
         self.metrics.plan_seconds.observe(time.perf_counter() - start)
         return Outcome(plan.call, wish, "true" if plan.call.used else "no-match", plan)
 

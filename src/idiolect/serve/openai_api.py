@@ -64,7 +64,10 @@ async def _forward_chat(
         changed |= chat_request.changes(asked, outcome.call, body)
     sent = raw if plain and not changed else bodies.dump({**body, **changed})
     done = None if asked is None else partial(state.engine.finish, outcome, asked)
-    return await upstream.send("POST", "/chat/completions", sent, request.headers, ours=outcome.headers, done=done)
+    adapters = outcome.call.adapters
+    return await upstream.send(
+        "POST", "/chat/completions", sent, request.headers, adapters=adapters, ours=outcome.headers, done=done
+    )
 
 
 async def _stream(state: State, head: Head, body: dict[str, Any], asked: Call, outcome: Outcome) -> Response:

@@ -48,7 +48,10 @@ async def _forward(
     changed |= responses_request.changes(asked.messages, outcome.call.messages, body)
     sent = raw if raw is not None and not changed else bodies.dump({**body, **changed})
     done = None if items is None else partial(state.engine.finish, outcome, asked)
-    return await upstream.send_if_there("/responses", sent, request.headers, ours=outcome.headers, done=done)
+    adapters = outcome.call.adapters
+    return await upstream.send_if_there(
+        "/responses", sent, request.headers, adapters=adapters, ours=outcome.headers, done=done
+    )
 
 
 async def _answer(state: State, body: dict[str, Any], wish: Wish) -> Response:

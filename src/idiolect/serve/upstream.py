@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import orjson
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from idiolect.serve.metrics import Metrics
 from idiolect.serve.relay import EVENT_STREAM, Relay, teed
-from idiolect.types import Completion, text_of
+from idiolect.types import Adapter, Completion, text_of
 
 _NOT_PASSED_ON = frozenset(
     {
@@ -31,9 +31,9 @@ class Forwards(Protocol):
     """A backend that can pass a request on as it is."""
 
     async def forward(
-        self, method: str, path: str, body: bytes, headers: Iterable[tuple[str, str]]
+        self, method: str, path: str, body: bytes, headers: Iterable[tuple[str, str]], adapters: Sequence[Adapter] = ()
     ) -> tuple[int, list[tuple[str, str]], AsyncIterator[bytes]]:
-        """Return status, headers and body of the answer."""
+        """Return status, headers and body of the answer; adapters of the call are in force for it."""
 
     async def aclose(self) -> None:
         """Close what :meth:`forward` opened on the running loop."""
@@ -56,6 +56,7 @@ class Upstream:
         body: bytes,
         headers: Headers,
         *,
+        adapters: Sequence[Adapter] = (),
         ours: Callable[[bool], Mapping[str, str]] = lambda answered: {},
         done: Callable[[Completion], Awaitable[None]] | None = None,
     ) -> Response:
@@ -63,7 +64,7 @@ class Upstream:
 
         ``done`` gets what a successful answer said, once it is out. Raises :class:`UpstreamError` without an answer.
         """
-        answer = await self._backend.forward(method, path, body, self._passed_on(headers))
+        answer = await self._backend.forward(method, path, body, self._passed_on(headers), adapters)
         return self._relay(*answer, ours, done)
 
     async def send_if_there(
@@ -72,11 +73,12 @@ class Upstream:
         body: bytes,
         headers: Headers,
         *,
+        adapters: Sequence[Adapter],
         ours: Callable[[bool], Mapping[str, str]],
         done: Callable[[Completion], Awaitable[None]] | None,
     ) -> Response | None:
         """Post as :meth:`send`; ``None`` where the endpoint has no such path, and then never again."""
-        status, got, pieces = await self._backend.forward("POST", path, body, self._passed_on(headers))
+        status, got, pieces = await self._backend.forward("POST", path, body, self._passed_on(headers), adapters)
         if status not in _ABSENT:
             return self._relay(status, got, pieces, ours, done)
         refusal = b"".join([piece async for piece in pieces])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
+
+from idiolect.training.rows import TokenRow
 
 _LOGITS = 1 << 24
 """The most logits at once: 64 MiB in float32."""
@@ -40,3 +42,16 @@ def head_loss(states: Any, head: Callable[[Any], Any], targets: Any, weights: An
     """
     total, losses = _HeadLoss.apply(states, head, targets, weights, max(1, _LOGITS // vocabulary))
     return total, losses
+
+
+def rows_loss(
+    states: Any, rows: Sequence[TokenRow], weights: Sequence[float], head: Callable[[Any], Any], vocabulary: int
+) -> tuple[Any, Any]:
+    """Return what :func:`head_loss` returns over the learnt tokens of rows, one row's after the other's.
+
+    ``states`` ``[rows, positions, hidden]``; ``weights`` are those of a token, one for each row.
+    """
+    seen = torch.cat([states[n, row.before + row.start - 1 : len(row) - 1] for n, row in enumerate(rows)])
+    targets = torch.tensor([token for row in rows for token in row.ids[row.start :]], device=states.device)
+    each = torch.tensor([w for row, w in zip(rows, weights, strict=True) for _ in range(row.learnt)])
+    return head_loss(seen, head, targets, each.to(states.device), vocabulary)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from idiolect.training.factors import LowRank
 from idiolect.training.modules import Site
 
 
@@ -59,7 +60,7 @@ class _Changed(torch.autograd.Function):  # type: ignore[misc]
     # y = x W' + scaling * (x A') B' for x [rows, positions, in], rows of one person side by side
     @staticmethod
     def forward(ctx: Any, x: Any, change: Change, batch: Batch, _anchor: Any) -> Any:
-        y = _plain(x, change)
+        y = product(x, change)
         a, b = (_pick(part, batch.groups, x.dtype) for part in (change.a, change.b))
         wide = x.reshape(len(a), -1, x.shape[-1])  # [groups, rows of one * positions, in]
         down = torch.bmm(wide, a.transpose(1, 2))  # [groups, ..., rank]
@@ -88,37 +89,47 @@ class _Changed(torch.autograd.Function):  # type: ignore[misc]
 @contextmanager
 def changed(sites: Mapping[str, Site], changes: Mapping[str, Change], batch: Batch) -> Iterator[None]:
     """Give modules their changes for the passes of this thread; other threads' passes see the model as it is."""
+
+    def forward_of(change: Change) -> Callable[[Any], Any]:
+        if change.a is None:
+            return lambda x: product(x, change)
+        return lambda x: _Changed.apply(x, change, batch, batch.anchor)
+
+    with replaced({name: (sites[name], forward_of(change)) for name, change in changes.items()}):
+        yield
+
+
+@contextmanager
+def replaced(forwards: Mapping[str, tuple[Site, Callable[[Any], Any]]]) -> Iterator[None]:
+    """Give modules other forwards for the passes of this thread."""
     owner, patched = threading.get_ident(), []
 
-    def forward_of(module: Any, change: Change, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def forward(x: Any) -> Any:
-            if threading.get_ident() != owner:
-                return own(x)
-            if change.a is None:
-                return _plain(x, change)
-            return _Changed.apply(x, change, batch, batch.anchor)
-
-        return forward
+    def only_here(own: Callable[[Any], Any], other: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: other(x) if threading.get_ident() == owner else own(x)
 
     try:
-        for name, change in changes.items():
-            module = sites[name].module
-            module.forward = forward_of(module, change, module.forward)
-            patched.append(module)
+        for site, forward in forwards.values():
+            site.module.forward = only_here(site.module.forward, forward)
+            patched.append(site.module)
         yield
     finally:
         for module in patched:
             del module.forward
 
 
-def merged(site: Site, deltas: Sequence[Any]) -> Any:
-    """Return a module's weight with whole changes ``[out, in]`` added, in the weight's own form and precision."""
-    weight = site.module.weight
-    total = sum(torch.from_numpy(delta).to(weight.device) for delta in deltas)
-    return (weight.float() + (total.t() if site.transposed else total)).to(weight.dtype)
+def beneath_of(site: Site, under: LowRank) -> tuple[Any, Any]:
+    """Return a module's weight and bias with an adapter merged in, in the weight's own form and precision."""
+    weight, bias, own = site.module.weight, site.module.bias, under.modules[site.name].bias
+    delta = torch.from_numpy(under.delta(site.name)).to(weight.device)
+    changed = (weight.float() + (delta.t() if site.transposed else delta)).to(weight.dtype)
+    if own is None:
+        return changed, bias
+    more = torch.from_numpy(under.scaling * own).to(weight)
+    return changed, more if bias is None else bias + more
 
 
-def _plain(x: Any, change: Change) -> Any:
+def product(x: Any, change: Change) -> Any:
+    """Return what a module makes of ``x`` ``[..., in]`` without factors, ``[..., out]``."""
     if not change.transposed:
         return functional.linear(x, change.weight, change.bias)
     flat = x.reshape(-1, x.shape[-1])

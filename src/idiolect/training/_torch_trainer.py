@@ -17,8 +17,8 @@ import torch
 
 from idiolect.trainable import Checkpoints, Job, Recipe, Trained
 from idiolect.training import peft_format
-from idiolect.training._torch_loss import head_loss
-from idiolect.training._torch_lowrank import Batch, Change, changed, merged
+from idiolect.training._torch_loss import rows_loss
+from idiolect.training._torch_lowrank import Batch, Change, beneath_of, changed
 from idiolect.training._torch_stack import Stack
 from idiolect.training._torch_trunk import Decoder
 from idiolect.training.factors import LowRank
@@ -76,18 +76,19 @@ class Trainer:
         wanted = chosen(found, recipe.modules, recipe.layers, len(layers))
         self._stack = Stack(wanted, recipe.rank, places, self._device, recipe.seed)
         self._scaling = recipe.alpha / recipe.rank
-        beneath = {} if under is None else {name: merged(found[name], [under.delta(name)]) for name in under.modules}
+        beneath = {} if under is None else {name: beneath_of(found[name], under) for name in under.modules}
         self._sites = {name: site for name, site in found.items() if name in wanted or name in beneath}
         self._changes = {
             name: Change(
-                beneath.get(name, site.module.weight), site.module.bias, site.transposed,
+                *beneath.get(name, (site.module.weight, site.module.bias)), site.transposed,
                 *(self._stack.factors(name) if name in wanted else ()),
             )
             for name, site in self._sites.items()
         }  # fmt: skip
         self._anchor = torch.zeros(1, device=self._device, requires_grad=True)
         self._decoder = Decoder(model, layers, min((site.layer for site in wanted.values()), default=0))
-        self._head, self._vocabulary = _head_of(model), int(model.get_output_embeddings().weight.shape[0])
+        self._head, self._vocabulary = head_of(model), int(model.get_output_embeddings().weight.shape[0])
+        self._embed = model.get_input_embeddings()
         self._splits: bool | None = None
         self._places: list[_Place | None] = [None] * places
 
@@ -214,54 +215,57 @@ class Trainer:
         rows = [row for _, _, row, _ in part]
         batch = Batch(tuple(place for place, *_ in part), self._anchor, self._scaling)
         with changed(self._sites, self._changes, batch):
-            states = self._states(part, *self._inputs(rows))
-        seen, targets, weights, owners = [], list[int](), list[float](), list[int]()
-        for n, (place, _, row, weight) in enumerate(part):
-            seen.append(states[n, row.start - 1 : len(row) - 1])
-            targets += row.ids[row.start :]
-            weights += [weight] * row.learnt
-            owners += [place] * row.learnt
-        wanted = torch.tensor(targets, device=self._device)
-        total, losses = head_loss(
-            torch.cat(seen), self._head, wanted, torch.tensor(weights, device=self._device), self._vocabulary
-        )
-        return total, losses, owners
+            states = self._states(part, inputs_of(rows, self._embed, self._device))
+        total, losses = rows_loss(states, rows, [weight for *_, weight in part], self._head, self._vocabulary)
+        return total, losses, [place for place, _, row, _ in part for _ in range(row.learnt)]
 
-    def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], ids: Any, mask: Any) -> Any:
+    def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], given: dict[str, Any]) -> Any:
         if self._splits is None:
-            self._splits = self._decoder.splits(ids, mask)
+            self._splits = self._decoder.splits(given)
         if not self._splits:
-            return self._decoder.whole(ids, mask)
+            return self._decoder.whole(given)
         held = [self._kept(place) for place, *_ in part]
         missing = [n for n, (_, row_id, _, _) in enumerate(part) if row_id not in held[n]]
         if missing:
-            made = self._decoder.lower(ids[missing], None if mask is None else mask[missing])
+            made = self._decoder.lower({name: one[missing] for name, one in given.items()})
             for n, states in zip(missing, made, strict=True):
                 held[n][part[n][1]] = states[: len(part[n][2])].clone()
-        width = ids.shape[1]
+        width = max(len(row) for _, _, row, _ in part)
         trunk = [states[row_id] for states, (_, row_id, _, _) in zip(held, part, strict=True)]
         padded = [torch.nn.functional.pad(one, (0, 0, 0, width - len(one))) for one in trunk]
-        return self._decoder.upper(ids, mask, torch.stack(padded))
+        return self._decoder.upper(given, torch.stack(padded))
 
     def _kept(self, place: int) -> dict[int, Any]:
         one = self._places[place]
         assert one is not None
         return one.states
 
-    def _inputs(self, rows: Sequence[TokenRow]) -> tuple[Any, Any]:
-        """Return ids ``[rows, longest]``, padded on the right, and their mask, none where all are alike in length."""
-        width = max(map(len, rows))
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
+
+def inputs_of(rows: Sequence[TokenRow], embed: Callable[[Any], Any], device: Any) -> dict[str, Any]:
+    """Return what a decoder is given for rows ``[rows, longest]``, padded on the right: a mask only where they are.
+
+    Rows with soft prompts are read as embeddings ``[rows, longest, hidden]``.
+    """
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for n, row in enumerate(rows):
+        ids[n, row.before : len(row)] = torch.tensor(row.ids)
+    ids = ids.to(device)
+    given: dict[str, Any] = {"input_ids": ids}
+    if any(row.soft is not None for row in rows):
+        with torch.no_grad():
+            embedded = embed(ids)
         for n, row in enumerate(rows):
-            ids[n, : len(row)] = torch.tensor(row.ids)
-        if all(len(row) == width for row in rows):
-            return ids.to(self._device), None
+            if row.soft is not None:
+                embedded[n, : row.before] = torch.from_numpy(row.soft).to(embedded)
+        given = {"inputs_embeds": embedded}
+    if any(len(row) != width for row in rows):
         lengths = torch.tensor([len(row) for row in rows])
-        mask = (torch.arange(width)[None] < lengths[:, None]).long()
-        return ids.to(self._device), mask.to(self._device)
+        given["attention_mask"] = (torch.arange(width)[None] < lengths[:, None]).long().to(device)
+    return given
 
 
-def _head_of(model: Any) -> Callable[[Any], Any]:
+def head_of(model: Any) -> Callable[[Any], Any]:
     """Return the head as the model applies it: some families bound or scale the logits."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     cap, scale = getattr(config, "final_logit_softcapping", None), getattr(config, "logits_scaling", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,47 +14,50 @@ _AGREE = 1e-3
 
 
 class Decoder:
-    """The decoder of a causal language model without its head; ``first`` is the lowest changed layer."""
+    """The decoder of a causal language model without its head; ``first`` is the lowest changed layer.
+
+    What it is given are keyword arguments of the model's own: ids or embeddings, and a mask or none.
+    """
 
     def __init__(self, model: Any, layers: Sequence[Any], first: int) -> None:
         self._model, self._layers, self.first = model.base_model, layers, first
         self._tuples = False
 
-    def whole(self, ids: Any, mask: Any) -> Any:
+    def whole(self, given: Mapping[str, Any]) -> Any:
         """Return the states ``[rows, positions, hidden]`` that the head reads."""
-        return self._model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return self._model(**given, use_cache=False).last_hidden_state
 
-    def lower(self, ids: Any, mask: Any) -> Any:
+    def lower(self, given: Mapping[str, Any]) -> Any:
         """Return what the lowest changed layer reads, ``[rows, positions, hidden]``, without gradients."""
         seen: list[Any] = []
-        with torch.no_grad(), _skipped(self._layers[self.first :], lambda given: self._end(given, seen)):
-            self.whole(ids, mask)
+        with torch.no_grad(), _skipped(self._layers[self.first :], lambda states: self._end(states, seen)):
+            self.whole(given)
         return seen[0]
 
-    def upper(self, ids: Any, mask: Any, states: Any) -> Any:
+    def upper(self, given: Mapping[str, Any], states: Any) -> Any:
         """Return what :meth:`whole` returns, where the trunk's output is known."""
-        with _skipped(self._layers[: self.first], lambda given: self._shape(states)):
-            return self.whole(ids, mask)
+        with _skipped(self._layers[: self.first], lambda _: self._shape(states)):
+            return self.whole(given)
 
-    def splits(self, ids: Any, mask: Any) -> bool:
+    def splits(self, given: Mapping[str, Any]) -> bool:
         """Whether the two parts give what the whole gives: some families pass more than states between layers."""
         if not 0 < self.first < len(self._layers):
             return False
         with torch.no_grad():
-            whole = self.whole(ids, mask)
+            whole = self.whole(given)
             for self._tuples in (False, True):
                 try:
-                    parts = self.upper(ids, mask, self.lower(ids, mask))
+                    parts = self.upper(given, self.lower(given))
                 except (TypeError, AttributeError, ValueError, IndexError, RuntimeError):
                     continue  # layers of this family hand on another shape
                 if float((parts - whole).norm()) <= _AGREE * float(whole.norm()):
                     return True
         return False
 
-    def _end(self, given: Any, seen: list[Any]) -> Any:
+    def _end(self, states: Any, seen: list[Any]) -> Any:
         if not seen:
-            seen.append(given)
-        return self._shape(given)
+            seen.append(states)
+        return self._shape(states)
 
     def _shape(self, states: Any) -> Any:
         return (states,) if self._tuples else states

@@ -6,21 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from idiolect.types import Floats
+
 T = TypeVar("T")
 _OVERHEAD = 64
 """So many tokens' time a pass costs whatever it reads."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TokenRow:
-    """A sequence of which the ids from ``start`` on are learnt, ``weight`` times."""
+    """A sequence of which the ids from ``start`` on are learnt, ``weight`` times.
+
+    A soft prompt ``[m, hidden]`` stands before the ids; it is read and stays as it is.
+    """
 
     ids: tuple[int, ...]
     start: int
     weight: float = 1.0
+    soft: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return self.before + len(self.ids)
+
+    @property
+    def before(self) -> int:
+        """How many positions stand before the ids."""
+        return 0 if self.soft is None else len(self.soft)
+
+    @property
+    def key(self) -> bytes:
+        """What makes rows the same."""
+        return repr((self.ids, self.start, self.weight)).encode() + (b"" if self.soft is None else self.soft.tobytes())
 
     @property
     def learnt(self) -> int:

@@ -1,0 +1,147 @@
+"""PLoRA (arXiv:2403.06208): one low-rank change for everybody, moved by a small vector of each person.
+
+A changed module gives ``W x + s B (A x + P e)`` for a person's vector ``e`` ``[width]``. The person's part ``s B P e``
+does not depend on ``x``: it is a bias, and is served as one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from idiolect.trainable import Joint, Recipe, Trained, Vectors
+from idiolect.training._torch_people import BETAS, EPSILON, Passes, Person, Table, bias_of, body_of, over
+from idiolect.training.factors import Factors, LowRank
+from idiolect.training.modules import Site, chosen
+from idiolect.training.plan import Plan
+from idiolect.training.rows import TokenRow, passes
+
+
+class Together:
+    """The first stage: the shared factors, the projections, and the vectors of all who take part."""
+
+    def __init__(
+        self, model: Any, layers: Sequence[Any], people: Sequence[Person], recipe: Recipe, vectors: Vectors,
+        tokens: int, under: LowRank | None,
+    ) -> None:  # fmt: skip
+        """Begin with no change of the model: ``B`` and all vectors are zero."""
+        self._passes = Passes(model, layers, tokens, under)
+        self._people, self._recipe, self._vectors = people, recipe, vectors
+        self._scaling = recipe.alpha / recipe.rank
+        wanted = chosen(self._passes.found, recipe.modules, recipe.layers, len(layers))
+        self._weights = _initial(wanted, recipe, vectors.width, self._passes.device)
+        self._table = Table(len(people), vectors.width, self._passes.device)
+        self._rows = [(place, row) for place, (_, rows, _) in enumerate(people) for row in rows]
+        self._held = [(place, row) for place, (_, _, held) in enumerate(people) for row in held]
+        flat = [one for parts in self._weights.values() for one in parts]
+        self._adam = torch.optim.AdamW(flat, recipe.rate, BETAS, EPSILON, recipe.decay)
+        self._flat, self._best = [*flat, self._table.values], list[Any]()
+        self._losses, self._heights = list[float](), list[float]()
+
+    def run(self, fingerprint: str, progress: Callable[[int], None] | None, check: Callable[[], None] | None) -> Joint:
+        """Train, and return the weights of the pass with the lowest held-out loss."""
+        began, step, total = time.perf_counter(), 0, 0.0
+        plan = Plan(self._recipe, len(self._rows))
+        of_vectors = Plan(replace(self._recipe, rate=self._vectors.rate), len(self._rows))
+        self._look()
+        while step < plan.steps and not over(self._heights, self._recipe.patience):
+            if check is not None:
+                check()
+            batch = plan.batch(step)
+            total += self._step(batch, step, plan.rate(step), of_vectors.rate(step))
+            step += 1
+            if progress is not None:
+                progress(len(batch))
+            if plan.ends_epoch(step - 1):
+                self._losses.append(total / plan.per_epoch)
+                total = 0.0
+                self._look()
+        return self._made(fingerprint, step, time.perf_counter() - began)
+
+    def _step(self, batch: Sequence[int], step: int, rate: float, rate_of_vectors: float) -> float:
+        """Make a step; return its mean loss a token."""
+        asked = [self._rows[n] for n in batch]
+        here = np.random.default_rng((self._recipe.seed, step)).random(len(asked)) >= self._vectors.drop
+        weight = sum(row.weight * row.learnt for _, row in asked)
+        loss = 0.0
+        for part in passes([*range(len(asked))], [len(row) for _, row in asked], self._passes.tokens):
+            with torch.enable_grad():
+                some = self._loss([asked[n] for n in part], [bool(here[n]) for n in part], weight)
+                some.backward()
+            loss += float(some.detach())
+        if self._recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self._flat[:-1], self._recipe.clip)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.step()
+        self._adam.zero_grad()
+        told = sorted({place for (place, _), there in zip(asked, here, strict=True) if there})
+        if told:
+            self._table.step(told, [rate_of_vectors] * len(told), self._recipe.clip)
+        return loss
+
+    def _loss(self, asked: Sequence[tuple[int, TokenRow]], here: Sequence[bool], weight: float) -> Any:
+        index = torch.tensor([place for place, _ in asked], device=self._passes.device)
+        mask = torch.tensor(here, device=self._passes.device, dtype=torch.float32)
+        vectors = self._table.values[index] * mask[:, None]  # [rows, width]
+        added = {name: self._added(*parts, vectors) for name, parts in self._weights.items()}
+        rows = [row for _, row in asked]
+        return self._passes.loss(rows, [row.weight / weight for row in rows], added)[0]
+
+    def _added(self, a: Any, b: Any, p: Any, vectors: Any) -> Callable[[Any], Any]:
+        def added(x: Any) -> Any:
+            down = functional.linear(x, a.to(x.dtype)) + functional.linear(vectors, p).to(x.dtype)[:, None]
+            return self._scaling * functional.linear(down, b.to(x.dtype))
+
+        return added
+
+    def _look(self) -> None:
+        if not self._held:
+            return
+        weight, total = sum(row.weight * row.learnt for _, row in self._held), 0.0
+        for part in passes(self._held, [len(row) for _, row in self._held], self._passes.tokens):
+            with torch.no_grad():
+                total += float(self._loss(part, [True] * len(part), weight))
+        self._heights.append(total)
+        if total <= min(self._heights):
+            self._best = [one.detach().clone() for one in self._flat]
+
+    def _made(self, fingerprint: str, steps: int, seconds: float) -> Joint:
+        numbers = [one.detach().cpu().numpy() for one in self._best or self._flat]
+        parts = {name: numbers[3 * n : 3 * n + 3] for n, name in enumerate(self._weights)}
+        shared = LowRank({name: Factors(a, b) for name, (a, b, _) in parts.items()}, self._scaling, fingerprint)
+        projection = LowRank({name: Factors(p, b) for name, (_, b, p) in parts.items()}, self._scaling, fingerprint)
+        tokens = [sum(row.learnt for row in rows) for _, rows, _ in self._people]
+        each = seconds / max(1, sum(tokens))
+        people = (
+            Trained(key, body_of(bias_of(projection, vector, shared), self._recipe), (), (), count, own, each * own)
+            for (key, _, _), vector, count, own in zip(
+                self._people, numbers[-1], self._table.steps, tokens, strict=True
+            )
+        )
+        body, losses, held = body_of(shared, self._recipe), tuple(self._losses), tuple(self._heights)
+        everyone = Trained("", body, losses, held, steps, sum(tokens), seconds)
+        return Joint(everyone, body_of(projection, self._recipe), tuple(people))
+
+
+def _initial(wanted: Mapping[str, Site], recipe: Recipe, width: int, device: Any) -> dict[str, tuple[Any, Any, Any]]:
+    # A and P uniform within 1 / sqrt(in) and 1 / sqrt(width), B zero; A as for one adapter alone.
+    rng = np.random.default_rng(recipe.seed)
+
+    def uniform(inputs: int) -> Any:
+        bound = 1 / math.sqrt(inputs)
+        drawn = rng.uniform(-bound, bound, (recipe.rank, inputs)).astype(np.float32)
+        return torch.from_numpy(drawn).to(device).requires_grad_()
+
+    first = {name: uniform(site.inputs) for name, site in wanted.items()}
+    return {
+        name: (a, torch.zeros(wanted[name].outputs, recipe.rank, device=device, requires_grad=True), uniform(width))
+        for name, a in first.items()
+    }

@@ -1,0 +1,63 @@
+"""A prefix for each person on a real (random) model: opposite people are told apart from sixteen rows each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from idiolect.adaptation.user_adapter import UserAdapter
+from idiolect.registry import settings_of
+from idiolect.types import EVERYONE
+from tiny import ask
+
+pytest.importorskip("torch")
+METHOD = UserAdapter(rate=0.3, epochs=40, batch=8, hold_out=0.0, schedule="constant")
+
+
+def spec(method):
+    return {"name": "user_adapter", **settings_of(method)}
+
+
+def test_opposite_people_are_told_apart_by_their_prefixes(opposites):
+    opposites.house.fit(spec(METHOD), ["ana", "bob"])
+    assert opposites.right(METHOD, "ana") > 0.85
+    assert opposites.right(METHOD, "bob") > 0.85
+    assert opposites.right(METHOD, "ana", marked_as="bob") < 0.15
+    (artifact,) = opposites.house.store.artifacts("ana")
+    assert len(artifact.payload) < 2000  # 4 x 32 numbers in float16, and what is said of them
+    assert not opposites.house.store.artifacts(EVERYONE)
+
+
+def test_the_weights_stay_as_they_are_and_the_prefix_stands_before_others(opposites):
+    before = {name: value.clone() for name, value in opposites.house.backend._loaded().model.state_dict().items()}
+    quick = replace(METHOD, epochs=1)
+    opposites.house.fit(spec(quick), ["ana"])
+    for name, value in opposites.house.backend._loaded().model.state_dict().items():
+        assert value.equal(before[name])
+    other = np.ones((2, 32), np.float32)
+    call = quick.apply(ask("the cat", soft_prompt=other), opposites.user("ana"), opposites.ctx)
+    assert call.soft_prompt.shape == (6, 32)
+    np.testing.assert_array_equal(call.soft_prompt[4:], other)
+    assert not np.array_equal(call.soft_prompt[:2], other)
+
+
+def test_what_is_held_out_is_measured_with_and_without_the_prefix(opposites):
+    held = replace(METHOD, hold_out=0.25, epochs=10)
+    opposites.house.fit(spec(held), ["ana"])
+    (artifact,) = opposites.house.store.artifacts("ana")
+    assert artifact.scores["held"] < artifact.scores["plain"]
+
+
+def test_nobody_is_trained_again_on_the_same_records_and_after_new_ones_when_it_is_due(opposites):
+    quick = replace(METHOD, epochs=1, refresh=2)
+    assert quick.stale(opposites.user("ana"))
+    opposites.house.fit(spec(quick), ["ana"])
+    assert not quick.stale(opposites.user("ana"))
+    assert list(quick.fit([opposites.user("ana")], opposites.ctx)) == []
+    for n in range(2):
+        old = opposites.user("ana").history[n]
+        opposites.house.store.add([replace(old, id=f"z{n}{old.id[2:]}", time=old.time + 5000)])
+    assert quick.stale(opposites.user("ana"))
+    assert len(list(quick.fit([opposites.user("ana")], opposites.ctx))) == 1
