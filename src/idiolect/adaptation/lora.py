@@ -87,7 +87,7 @@ class Lora:
     """Part of the older records that an update sees again, within ``newest``."""
     half_life: float = 90.0
     """Of two older records the one so many days older is half as likely to be seen again."""
-    proximal: float = 0.02
+    proximal: float = 0.05
     """How strongly an update is held near the last adapter."""
     span: int = 4000
     """An adapter that would rest on more records than this is begun anew."""
