@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
@@ -340,8 +340,10 @@ class Idiolect:
         return kept
 
     def _bring_up_to_date(self, user: str, methods: Sequence[Named]) -> None:
+        """Learn again what is stale; what trains many people at once waits for ``consolidate`` or a measurement."""
         for name, method in methods:
-            self._refresh(name, method, user)
+            if not registry.batched(name):
+                self._refresh(name, method, user)
             self._prove_if_due(name, method, user)
 
     def feedback(self, trace_id: str, said: Feedback) -> Record:
@@ -370,15 +372,19 @@ class Idiolect:
     ) -> int:
         """Learn from the turns that wait, then bring up to date what methods keep of users; return how many were new.
 
-        Only what is stale is made anew, and each piece is kept once it is made: a killed run goes on where it stopped.
+        Only what is stale is made anew, many people at once where the method can, and each piece is kept once it is
+        made: a killed run goes on where it stopped.
         """
         self.learn_waiting()
-        made, methods = 0, self.methods(specs)
+        made, named = 0, list(zip(specs, self.methods(specs), strict=True))
         for done, user in enumerate(users, 1):
             self._go_on()
-            made += sum(self._refresh(name, method, user) for name, method in methods)
+            made += sum(self._refresh(*one, user) for _, one in named if not registry.batched(one[0]))
             if progress is not None:
                 progress(done, len(users))
+        for spec, one in (both for both in named if registry.batched(both[1][0])):
+            due = [seen.id for seen in Views(self.store, users, self.clock()) if self._stale(*one, seen)]
+            made += self.fit(spec, due, progress) if due else 0
         return made
 
     def _refresh(self, name: str, method: Method, user: str) -> int:
@@ -386,13 +392,17 @@ class Idiolect:
 
         One that learns together only looks what of that fits the user.
         """
-        stale, info = getattr(method, "stale", None), registry.methods.get(name).info
-        make = getattr(method, "place" if info["together"] else "fit", None)
-        able = info["together"] or {*info["fit_needs"]} <= self.backend.supports
-        if stale is None or make is None or not able:
-            return 0
         seen = view(self.store, user, asked=self.clock())
-        return self._keep(make([seen], self.context())) if stale(seen) else 0
+        if not self._stale(name, method, seen):
+            return 0
+        make = getattr(method, "place" if registry.methods.get(name).info["together"] else "fit")
+        return self._keep(make([seen], self.context()))
+
+    def _stale(self, name: str, method: Method, user: User) -> bool:
+        info = registry.methods.get(name).info
+        able = isinstance(method, Fits) and {*info["fit_needs"]} <= self.backend.supports
+        able = isinstance(method, Places) if info["together"] else able
+        return able and bool(getattr(method, "stale", lambda _: False)(user))
 
     def _prove_if_due(self, name: str, method: Method, user: str) -> None:
         """Measure a person again, after everything else that waits, where enough has come."""
@@ -439,7 +449,7 @@ class Idiolect:
         people = Views(self.store, users, self.clock())
         if info["batched"]:
             return self._keep(method.fit(people, self.context(progress=progress, fitting=spec)))
-        return self._keep(method.fit(_told(people, len(users), progress), self.context(fitting=spec)))
+        return self._keep(method.fit(people.told(progress), self.context(fitting=spec)))
 
     def prove(self, spec: MethodSpec, users: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
         """Let a method measure what serves some users; return how many artifacts were new.
@@ -504,15 +514,7 @@ class Idiolect:
     def erase(self, user: str) -> Receipt:
         """Remove a person with everything derived from them, and return the receipt.
 
-        Nothing is removed where the backend holds weights of theirs and cannot let go of them.
+        A backend that holds weights is told; one that does not answer holds up nothing, and is told again later.
         """
         self.drain()
         return erase(self.store, user, self.clock())
-
-
-def _told(people: Iterable[User], total: int, progress: Callable[[int, int], None] | None) -> Iterator[User]:
-    """Yield people, and tell of each once the next is asked for."""
-    for done, user in enumerate(people, 1):
-        yield user
-        if progress is not None:
-            progress(done, total)

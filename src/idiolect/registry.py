@@ -128,6 +128,11 @@ def method(
     return register
 
 
+def batched(name: str) -> bool:
+    """Whether a method works on many people at once."""
+    return bool(methods.get(name).info.get("batched"))
+
+
 def backend(name: str, *, supports: tuple[str, ...] = (), extra: str = "") -> Callable[[type[T]], type[T]]:
     """Register a backend class; ``supports`` is set on it, ``extra`` names the optional dependencies it needs."""
 

@@ -138,3 +138,16 @@ def test_an_export_and_an_import_bring_weights_back(run: Run, made: list[Artifac
     assert run("import", "ana.zip", "--dry-run", "--json").json["records"] == 4
     assert run("import", "ana.zip", "--json").json["artifacts"] == 3
     assert ids(run) == [one.id for one in reversed(made)]
+
+
+def test_moving_tells_what_became_of_each(run: Run, made: list[Artifact]) -> None:
+    assert "name the users" in run("adapters", "move", "--to", "toy", code=1).err
+    (told,) = run("adapters", "move", "ana", "--to", "toy", "--json").lines
+    assert (told["old"], told["new"], told["how"]) == (made[2].id, "", "replay")
+    assert "training" in told["why"]
+    assert "was not moved" in run("adapters", "move", "--all", "--to", "toy").out
+    assert (
+        "no method 'nothing'"
+        in run("adapters", "move", "ana", "--to", "toy", "--how", "regenerate", "--method", "nothing", code=1).err
+    )
+    assert "--from-model" in run("adapters", "move", "ana", "--to", "toy", "--how", "distil", code=1).err

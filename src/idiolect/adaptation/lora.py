@@ -1,33 +1,48 @@
 """Per-user LoRA: a person's own weights over one frozen model, trained on what they gave (OPPU, arXiv:2402.04401).
 
 Published code trains person n on the rows of persons 1 to n, because one list is not reset; here people are trained
-side by side and share nothing but the frozen model.
+side by side and share nothing but the frozen model. As records come the adapter is trained on
+(:mod:`idiolect.adaptation.shared.lifelong`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import orjson
-
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, plain
-from idiolect.adaptation.shared.examples import Writer, newest, split
+from idiolect.adaptation.shared.attach import adapter_of, attached, initial, people_under, plain
+from idiolect.adaptation.shared.examples import Writer
+from idiolect.adaptation.shared.lifelong import Course, Lesson, is_due, lesson_of, tried_last
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
+from idiolect.adaptation.shared.moving import Synthetic, for_model, written
+from idiolect.adaptation.shared.playback import played
 from idiolect.prompting.assembly import Named, fold
-from idiolect.prompting.shared.learnt import due
 from idiolect.registry import method
-from idiolect.trainable import Job, Recipe
-from idiolect.types import Artifact, Call, Context, Record, User
+from idiolect.trainable import Job, Recipe, Trained
+from idiolect.types import Artifact, Backend, Call, Context, User
 
 NAME = "lora"
 
 
+@dataclass
+class _Run:
+    # Who is in training on what, and instructions that are new.
+    ctx: Context
+    asked: Asked = field(default_factory=dict)
+    lessons: dict[str, Lesson] = field(default_factory=dict)
+    under: dict[str, set[str]] = field(default_factory=dict)  # whose records shaped what lies under an adapter
+    new: list[Artifact] = field(default_factory=list)
+
+    def instructions(self) -> Iterator[Artifact]:
+        while self.new:
+            yield self.new.pop(0)
+
+
 @method(
-    NAME, level="model", paper="arXiv:2402.04401, arXiv:2106.09685", needs=("adapters",), fit_needs=("training",),
-    batched=True,
+    NAME, level="model", paper="arXiv:2402.04401, arXiv:2106.09685, arXiv:2510.25093", needs=("adapters",),
+    fit_needs=("training",), batched=True,
 )  # fmt: skip
 @dataclass(frozen=True)
 class Lora:
@@ -66,7 +81,21 @@ class Lora:
     tokens: int = 0
     """Budget of the personal part of the prompts that are learnt from; 0 for that of the prompts that are answered."""
     refresh: int = 30
-    """Train anew once so many records have come since."""
+    """Train again once so many records have come since."""
+    update: Literal["onward", "anew"] = "onward"
+    """Go on from the person's last adapter with what has come since, or begin from nothing over the newest."""
+    replay: float = 0.2
+    """Part of the older records that an update sees again, within ``newest``."""
+    half_life: float = 90.0
+    """Of two older records the one so many days older is half as likely to be seen again."""
+    proximal: float = 0.05
+    """How strongly an update is held near the last adapter."""
+    span: int = 4000
+    """An adapter that would rest on more records than this is begun anew."""
+    start: str = ""
+    """Method whose adapter of everybody a person's first one begins from (``meta_lora``); none for no change."""
+    playback: bool = False
+    """Have the model write instructions for texts that answer nothing, and learn to follow them."""
     seed: int = 0
     """Of the first weights and of the order of records."""
 
@@ -92,27 +121,29 @@ class Lora:
         return plain(self, without=("weight", "refresh"))
 
     def stale(self, user: User) -> bool:
-        """Whether there is no adapter yet for what a person gave, or ``refresh`` records have come since."""
-        mine = (a for a in user.artifacts if a.method == NAME and a.settings == self._learnt)
-        artifact = next(mine, None)
-        if artifact is None:
-            return user.count >= self.least
-        return due(user, int(orjson.loads(artifact.payload)["records"]), self.refresh)
+        """Whether there is no adapter yet for what a person gave, or ``refresh`` records have come since one was tried.
+
+        A version that was rolled back, or did not serve, was tried.
+        """
+        return is_due(user, NAME, self._learnt, self.least, self.refresh)
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train an adapter for each person with enough records, many people at once; yield each when it is finished.
 
-        Nobody is trained again on the same records.
+        Nobody is trained again on the same records. An update that foresees the newest records worse than the adapter
+        before is not yielded; the lesson that says so always is.
         """
-        asked: Asked = {}
-        made = trainable(ctx.model).train(
-            self._jobs(users, ctx, asked), self._recipe, progress=told_of(ctx, users, asked, self.epochs),
-            check=ctx.check, checkpoints=ctx.checkpoints,
-        )  # fmt: skip
-        for one in made:
-            user, records = asked.pop(one.key)
-            told = {"records": user.count, "rank": self.rank, "learnt": len(records)}
-            yield adapter_artifact(one, user.id, NAME, self._learnt, ctx, records, told)
+        run, onward = _Run(ctx), list[User]()
+        progress = told_of(ctx, users, run.asked, self.epochs)
+        for people, recipe in ((self._beginning(users, run, onward), self._recipe), (onward, self._update)):
+            made = trainable(ctx.model).train(
+                self._jobs(people, run), recipe, progress=progress, check=ctx.check,
+                checkpoints=ctx.checkpoints,
+            )  # fmt: skip
+            for one in made:
+                yield from run.instructions()
+                yield from self._artifacts(one, run)
+        yield from run.instructions()
 
     @property
     def _recipe(self) -> Recipe:
@@ -121,16 +152,84 @@ class Lora:
             schedule=self.schedule, patience=1 if self.hold_out else 0, seed=self.seed,
         )  # fmt: skip
 
-    def _jobs(self, users: Iterable[User], ctx: Context, asked: Asked) -> Iterator[Job]:
-        writer = Writer(self.parts, ctx, self.tokens)
-        for user in users:
-            records = newest(user, self.newest)
-            if len(records) < self.least or self._is_of(user, records, ctx):
-                continue
-            asked[user.id] = user, records
-            learnt, held = split(records, self.hold_out)
-            yield Job(user.id, writer.examples(user, learnt), writer.examples(user, held))
+    @property
+    def _update(self) -> Recipe:
+        # an update holds out a handful of records: too few to end at the first pass that does no better on them
+        return replace(self._recipe, proximal=self.proximal, patience=0)
 
-    def _is_of(self, user: User, records: list[Record], ctx: Context) -> bool:
-        old = self.current(user, ctx.model.fingerprint)
-        return old is not None and old.record_ids == tuple(record.id for record in records)
+    @property
+    def _course(self) -> Course:
+        return Course(
+            self.newest, self.hold_out, self.least, self.update == "onward", self.replay, self.half_life, self.span,
+            self.seed,
+        )  # fmt: skip
+
+    def _beginning(self, users: Iterable[User], run: _Run, onward: list[User]) -> Iterator[User]:
+        """Yield the people who begin from nothing; the others are trained after them, held near what they have."""
+        for user in users:
+            if self._course.goes_on(self.current(user, run.ctx.model.fingerprint)):
+                onward.append(user)
+            else:
+                yield user
+
+    def _jobs(self, users: Iterable[User], run: _Run) -> Iterator[Job]:
+        writer = Writer(self.parts, run.ctx, self.tokens)
+        for user in users:
+            lesson = self._lesson(user, run.ctx)
+            if lesson is None:
+                continue
+            if self.playback:
+                found, new = played(user, lesson.records, NAME, run.ctx)
+                lesson = lesson.asked(found)
+                run.new += [] if new is None else [new]
+            run.asked[user.id], run.lessons[user.id] = (user, lesson.records), lesson
+            learnt, held = writer.examples(user, lesson.learnt), writer.examples(user, lesson.held)
+            run.under[user.id] = people_under(user, (one.call for one in (*learnt, *held)))
+            yield Job(user.id, learnt, held, lesson.start)
+
+    def _lesson(self, user: User, ctx: Context) -> Lesson | None:
+        base_model = ctx.model.fingerprint
+        before, tried = self.current(user, base_model), tried_last(user, NAME, self._learnt, base_model)
+        if before is not None and self._course.goes_on(before):
+            return self._course.next(user, before, tried)
+        return self._course.first(user, before, tried, initial(self.start, user, base_model))
+
+    def _artifacts(self, made: Trained, run: _Run) -> Iterator[Artifact]:
+        (user, records), lesson, ctx = run.asked.pop(made.key), run.lessons.pop(made.key), run.ctx
+        told = {"records": user.count, "rank": self.rank, "learnt": len(records), **lesson.told()}
+        adapter = adapter_artifact(
+            made,
+            user.id,
+            NAME,
+            self._learnt,
+            ctx,
+            records,
+            told,
+            {*lesson.people, *run.under.pop(made.key)},
+            lesson.rests_on,
+        )
+        served = lesson.no_worse(made)
+        if served:
+            yield adapter
+        yield lesson_of(lesson, made, adapter, served, user.count)
+
+    def distil(
+        self, adapters: Iterable[Artifact], teacher: Backend, ctx: Context, prompts: Sequence[str] = ()
+    ) -> Iterator[Artifact]:
+        """Train adapters for this model on what an older model writes with those that people have for it.
+
+        No record is read. Whoever's adapter writes fewer than ``least`` usable answers gets none.
+        """
+        found = dict[str, tuple[Artifact, Synthetic]]()
+
+        def jobs() -> Iterator[Job]:
+            for artifact in adapters:
+                made = written(teacher, artifact, prompts, self.newest, self.seed)
+                if len(made.examples) >= self.least:
+                    found[artifact.user_id] = artifact, made
+                    yield made.job(artifact.user_id, self.hold_out)
+
+        for one in trainable(ctx.model).train(jobs(), self._recipe, check=ctx.check, checkpoints=ctx.checkpoints):
+            artifact, made = found.pop(one.key)
+            told = {"moved": "distilled", "held": one.held, "losses": one.losses, "distilled": made.told()}
+            yield for_model(artifact, ctx.model.fingerprint, one.body, told)

@@ -167,6 +167,8 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
 
 def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under: tuple[Adapter, ...]) -> Prepared:
     rows, held = rows_of(engine, job.examples, under), rows_of(engine, job.held, under)
+    if job.start is not None:
+        _own(job.start, fingerprint)
     digest = hashlib.blake2b(repr((recipe, fingerprint, len(rows), under, job.start)).encode(), digest_size=16)
     for row in (*rows, *held):
         digest.update(row.key)
@@ -180,8 +182,14 @@ def _under(jobs: Iterable[Job]) -> tuple[Adapter, ...]:
 def _beneath(under: tuple[Adapter, ...], fingerprint: str) -> LowRank | None:
     if not under:
         return None
-    read = [peft_format.load(one.body.read()) for one in under]
-    other = next((one.base_model for one in read if one.base_model not in ("", fingerprint)), None)
-    if other is not None:
-        raise InputError(f"an adapter for {other} cannot lie under one for {fingerprint}; fit it again")
-    return factors.cat(read, [one.weight for one in under])
+    return factors.cat([_own(one.body, fingerprint) for one in under], [one.weight for one in under])
+
+
+def _own(body: Body, fingerprint: str) -> LowRank:
+    """Read an adapter to train on or above; :class:`InputError` for one of another model."""
+    read = peft_format.load(body.read())
+    if read.base_model not in ("", fingerprint):
+        raise InputError(
+            f"an adapter of {read.base_model} is no ground to train on for {fingerprint}; learn it again for this model"
+        )
+    return read

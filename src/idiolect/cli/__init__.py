@@ -25,7 +25,7 @@ def main() -> None:
 
 def load() -> Typer:
     """Return the application with all its commands; nothing heavier than typer is imported."""
-    for group in GROUPS:
+    for group in (*GROUPS, "moving"):  # it adds to ``adapters``
         import_module(f"idiolect.cli.{group}")
     from idiolect.cli.root import app
 

@@ -235,9 +235,14 @@ def _show(found: Sequence[Kept]) -> None:
         rows.add_row(
             safe(one["user"]), one["id"][:_SHOWN], one["method"], day(one["time"]), f"{one['records']:,}",
             safe(one["base_model"]), "-" if one["rank"] is None else str(one["rank"]), size(one["bytes"]),
-            _line(one["scores"]) or "-", "newest" if kept.newest else "",
+            _line(one["scores"]) or "-", _standing(kept),
         )  # fmt: skip
     console(width=200).print(rows)
+
+
+def _standing(kept: Kept) -> str:
+    refused = f"{kept.refused} updates refused" if kept.refused else ""
+    return ", ".join(filter(None, ("newest" if kept.newest else "", refused)))
 
 
 def _line(value: Any) -> str:

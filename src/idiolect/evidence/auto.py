@@ -123,15 +123,13 @@ class Auto:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Let the candidates learn about each person; those that learn from many people at once are fitted apart.
 
-        Weights of a person's own are trained for those alone who are served by them.
+        Weights of a person's own are trained by :meth:`prove`, for those alone whom they serve.
         """
         learning = [one for one in self._learning() if _able(one, ctx)]
         for user in users:
             for name, one in learning:
                 if _is_stale((name, one), user) and isinstance(one, Fits):
                     yield from one.fit([user], ctx)
-            served = self.verdict(user, ctx.model.fingerprint)[0]
-            yield from self._dress([user], [served], ctx)
 
     def _dress(self, users: Sequence[User], served: Sequence[str], ctx: Context) -> Iterator[Artifact]:
         """Train the weights of those whom a candidate with weights serves, where they are stale; side by side."""

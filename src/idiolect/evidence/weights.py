@@ -27,8 +27,7 @@ def trained(candidate: str) -> tuple[Named, ...]:
 
 def owns_weights(name: str) -> bool:
     """Whether a method trains weights for each person."""
-    info = registry.methods.get(name).info
-    return bool(info.get("batched")) and "adapters" in info["needs"]
+    return registry.batched(name) and "adapters" in registry.methods.get(name).info["needs"]
 
 
 def with_rival(candidates: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from idiolect.store.store import Store
 from idiolect.store.versions import lineage
 from idiolect.types import EVERYONE, Artifact, Body
 
-KIND = "adapter"
+KIND, LESSON = "adapter", "adapter_lesson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,19 @@ class Kept:
 
     artifact: Artifact
     newest: bool
+    refused: int = 0
+    """So many updates of it were tried and do not serve: they foresaw the newest records worse."""
 
     @property
     def body(self) -> Body:
         """Its weights."""
         assert self.artifact.body is not None, "an adapter has a body"
         return self.artifact.body
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """What the method wrote down beside the weights; nothing where that is no table."""
+        return _table(self.artifact)
 
     def about(self) -> dict[str, Any]:
         """Return what is known of it without reading the weights, as a JSON value; others are counted, not named."""
@@ -36,16 +44,19 @@ class Kept:
             "id": one.id, "user": one.user_id, "method": one.method, "settings": dict(one.settings), "time": one.time,
             "records": len(one.record_ids), "people": len(set(one.people) - {one.user_id}),
             "base_model": one.base_model, "rank": _rank(one), "bytes": self.body.size,
-            "scores": dict(one.scores), "newest": self.newest,
+            "scores": dict(one.scores), "newest": self.newest, "refused": self.refused,
+            **{name: self.head[name] for name in ("from", "new", "replayed", "moved") if name in self.head},
         }  # fmt: skip
 
 
 def adapters(store: Store, user_id: str) -> list[Kept]:
     """Return a user's adapters, the newest first."""
     found, seen = list[Kept](), set[Any]()
-    for artifact in store.artifacts(user_id):
+    known = store.artifacts(user_id)
+    refused = Counter(str(_table(a)["from"]) for a in known if a.kind == LESSON and not _table(a)["served"])
+    for artifact in known:
         if artifact.kind == KIND and artifact.body is not None:
-            found.append(Kept(artifact, _versions_of(artifact) not in seen))
+            found.append(Kept(artifact, _versions_of(artifact) not in seen, refused[artifact.id]))
             seen.add(_versions_of(artifact))
     return found
 
@@ -88,10 +99,14 @@ def _versions_of(artifact: Artifact) -> tuple[Any, ...]:
 
 def _rank(artifact: Artifact) -> int | None:
     """Return the rank that the method wrote down, in what it learnt or in its settings."""
+    said = _table(artifact).get("rank")
+    rank = artifact.settings.get("rank") if said is None else said
+    return rank if isinstance(rank, int) else None
+
+
+def _table(artifact: Artifact) -> Mapping[str, Any]:
     try:
         payload = orjson.loads(artifact.payload)
     except orjson.JSONDecodeError:
-        payload = {}
-    said = payload.get("rank") if isinstance(payload, dict) else None
-    rank = artifact.settings.get("rank") if said is None else said
-    return rank if isinstance(rank, int) else None
+        return {}
+    return payload if isinstance(payload, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -221,3 +221,10 @@ class Views:
 
     def __length_hint__(self) -> int:
         return len(self.users)
+
+    def told(self, progress: Callable[[int, int], None] | None) -> Iterator[StoredUser]:
+        """Yield the views, and tell of each (done, of all) once the next is asked for."""
+        for done, user in enumerate(self, 1):
+            yield user
+            if progress is not None:
+                progress(done, len(self.users))

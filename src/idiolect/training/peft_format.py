@@ -86,6 +86,11 @@ def config_of(adapter: LowRank, base_name: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def rebased(data: bytes, base_model: str) -> bytes:
+    """Return a blob of :func:`dump` with the same weights as a change of another model."""
+    return _headed(data, {**_metadata(data), _BASE: base_model})
+
+
 def config_in(data: bytes) -> dict[str, Any] | None:
     """Return the configuration that :func:`dump` put into a blob, ``None`` where it is no such blob.
 
@@ -139,9 +144,12 @@ def _scaling(config: Mapping[str, Any], modules: Mapping[str, Factors]) -> float
 
 def _ordered(data: bytes) -> bytes:
     # The library writes the metadata in an order that differs from process to process; what is alike must be alike.
+    return _headed(data, _metadata(data))
+
+
+def _headed(data: bytes, metadata: Mapping[str, str]) -> bytes:
     size = int.from_bytes(data[:8], "little")
-    head = orjson.loads(data[8 : 8 + size])
-    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    head = orjson.loads(data[8 : 8 + size]) | {"__metadata__": dict(sorted(metadata.items()))}
     written = orjson.dumps(head)
     written += b" " * (-len(written) % 8)
     return len(written).to_bytes(8, "little") + written + data[8 + size :]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Protocol, cast
 
+from idiolect import registry
+from idiolect.errors import ConfigError
 from idiolect.types import Adapter, Artifact, Call, Used, User
 
 KIND = "adapter"
@@ -33,6 +35,36 @@ def adapter_of(
         and a.body is not None and a.settings == settings
     )  # fmt: skip
     return next(found, None)
+
+
+class Begins(Protocol):
+    """A method whose adapter of everybody others may begin from."""
+
+    def current(self, user: User, base_model: str) -> Artifact | None:
+        """Return the newest adapter learnt with its settings for these weights."""
+
+
+def initial(spec: str, user: User, base_model: str) -> Artifact | None:
+    """Return the adapter that a method (``NAME`` or ``NAME:setting=value``) learnt for everybody to begin from.
+
+    ``None`` where no method is named; :class:`ConfigError` where it has none for this model.
+    """
+    if not spec:
+        return None
+    (name, found), *more = registry.make_folded(spec)
+    current = getattr(found, "current", None)
+    if more or current is None or not registry.methods.get(name).info["together"]:
+        raise ConfigError(f"start={spec}: no adapter can begin from that; one to begin from is learnt by 'meta_lora'")
+    artifact = cast("Begins", found).current(user, base_model)
+    if artifact is None:
+        raise ConfigError(f"start={spec}: nothing was learnt yet for {base_model}. Learn it: idiolect fit {spec} --all")
+    return artifact
+
+
+def people_under(user: User, calls: Iterable[Call]) -> set[str]:
+    """Return whose records shaped the adapters that calls carry: what is trained over these goes when they do."""
+    under = {adapter.id for call in calls for adapter in call.adapters}
+    return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people} - {user.id}
 
 
 def plain(method: object, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
 
 from idiolect.adaptation.shared.attach import KIND
 from idiolect.trainable import Trainable, Trained
-from idiolect.types import Artifact, Backend, Context, Record, User
+from idiolect.types import EVERYONE, Artifact, Backend, Context, Record, User
 
 Asked = dict[str, tuple[User, list[Record]]]
 """Who is in training, and on which records."""
@@ -23,22 +23,23 @@ def trainable(model: Backend) -> Trainable:
 
 def adapter_artifact(
     made: Trained, owner: str, method: str, settings: Mapping[str, Any], ctx: Context, records: Iterable[Record],
-    told: Mapping[str, Any], people: Iterable[str] = (),
+    told: Mapping[str, Any], people: Iterable[str] = (), rests_on: Sequence[str] | None = None,
 ) -> Artifact:  # fmt: skip
     """Return a trained adapter as an artifact; ``told`` is what its payload says beside losses and sizes.
 
-    An adapter that belongs to everyone names ``people`` and no records.
+    It rests on the records it was trained on unless ``rests_on`` names more; one that belongs to everyone names
+    ``people`` and no records.
     """
     read = list(records)
     head = {
         "losses": made.losses, "held": made.held, "steps": made.steps, "tokens": made.tokens, "bytes": made.body.size,
         **told,
     }  # fmt: skip
-    others = tuple(people)
+    ids = [record.id for record in read] if rests_on is None else rests_on
     return Artifact.new(
         owner, KIND, method=method, settings=settings, payload=orjson.dumps(head),
-        record_ids=() if others else [record.id for record in read], time=max(record.time for record in read),
-        base_model=ctx.model.fingerprint, people=others, body=made.body,
+        record_ids=() if owner == EVERYONE else ids, time=max(record.time for record in read),
+        base_model=ctx.model.fingerprint, people=people, body=made.body,
     )  # fmt: skip
 
 
