@@ -52,30 +52,38 @@ def ours(given: dict[str, Any]) -> dict[str, Any]:
         given["rank"], given["alpha"], tuple(given["modules"]), given["layers"], given["rate"], given["epochs"],
         given["batch"], warmup=0.0, schedule="constant", dtype="float32",
     )  # fmt: skip
-    start = time.perf_counter()
-    trainer = Trainer(engine.model, engine.layers, recipe, given["places"], given["pass"], None)
 
-    def jobs() -> Any:
-        for n in range(given["count"]):
+    def jobs(held: bool) -> Any:
+        for n in range(len(given["held"]) if held else given["count"]):
             rows = given["people"][n] if given["people"] else rows_of(given["rows"], given["tokens"], n)
-            kept = given["held"][n] if given["held"] else []
-            parts = ([TokenRow(tuple(ids), begin) for ids, begin in part] for part in (rows, kept))
+            parts = ([TokenRow(tuple(i), at) for i, at in part] for part in (rows, given["held"][n] if held else ()))
             yield Job(str(n), ()), *parts, ""
 
-    found, peaks, size = {}, {}, 0
-    for done, one in enumerate(trainer.run(jobs(), "model", None, None, None), 1):
-        found[int(one.key)] = one
+    def run(held: bool) -> Any:
+        trainer = Trainer(engine.model, engine.layers, recipe, given["places"], given["pass"], None)
+        return enumerate(trainer.run(jobs(held), "model", None, None, None), 1)
+
+    peaks, size, start = {}, 0, time.perf_counter()
+    for done, one in run(held=False):
         size = one.body.size
         if done in (10, 100, 1000):
             peaks[done] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if not given["people"]:
-            found.clear()
     seconds = time.perf_counter() - start
+    kept = {one.key: one.held[-1] for _, one in run(held=True)}  # apart: it is not timed elsewhere either
     return {
         "seconds": [seconds / given["count"]] * given["count"],
-        "held": [found[n].held[-1] for n in sorted(found) if found[n].held],
+        "held": [kept[key] for key in sorted(kept)],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "peaks_mb": peaks, "bytes": size,
     }  # fmt: skip
+
+
+def untrained(model: str) -> bytes:
+    """Return the adapter that ours begins with, so that PEFT's begins with the same."""
+    from idiolect.backends.transformers import TransformersBackend
+    from idiolect.trainable import Job, Recipe
+
+    backend = TransformersBackend(model, dtype="float32")
+    return next(iter(backend.train([Job("", ())], Recipe(dtype="float32")))).body.read()
 
 
 def rate() -> float:
@@ -127,7 +135,8 @@ def case(args: argparse.Namespace, users: int, tokens: int, layers: int = 0, peo
         "rows": args.rows, "tokens": tokens, "rank": 8, "alpha": 16, "modules": [], "layers": layers, "rate": 1e-3,
         "epochs": args.epochs, "batch": args.batch, "places": min(users, args.places), "pass": args.tokens_a_pass,
         "people": [rows_of(args.rows, tokens, n) for n in range(users)] if people else [],
-        "held": [rows_of(2, tokens, 1000 + n) for n in range(users)] if people and users <= 8 else [],
+        "held": [rows_of(2, tokens, 1000 + n) for n in range(min(users, args.peft_users))] if people else [],
+        "init": str(args.init),
         "plan": [plan.batch(step) for step in range(plan.steps)],
     }  # fmt: skip
 
@@ -189,6 +198,9 @@ def main() -> None:
     from idiolect.bench.run import machine
 
     args.folder = models.hf_folder(args.model)
+    folder = tempfile.TemporaryDirectory()
+    args.init = Path(folder.name) / "init.safetensors"
+    args.init.write_bytes(untrained(args.model))
     results: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(),
         "model": models.fingerprint(args.model), "settings": {k: str(v) for k, v in vars(args).items()}, "runs": [],

@@ -21,6 +21,7 @@ from typing import Any
 import peft
 import torch
 import transformers
+from safetensors.torch import load_file
 
 
 def load(given: dict) -> Any:
@@ -79,9 +80,8 @@ def main() -> None:
     tuned, seconds, last, found = given["how"] == "tuned", [], [], []
     base = load(given) if tuned else None
     model = None
-    for rows, kept in zip(given["people"], given["held"], strict=True):
+    for n, rows in enumerate(given["people"]):
         start = time.perf_counter()
-        torch.manual_seed(0)
         if not tuned:
             model = peft.get_peft_model(load(given), config(given))
         elif model is None:
@@ -90,10 +90,12 @@ def main() -> None:
             model.delete_adapter("one")
             model.add_adapter("one", config(given))
             model.set_adapter("one")
+        if given["init"]:
+            peft.set_peft_model_state_dict(model, load_file(given["init"]), adapter_name=model.active_adapter)
         last.append(train(model, rows, given, tuned)[-1])
         seconds.append(time.perf_counter() - start)
-        if kept:
-            found.append(held(model, kept, given))
+        if n < len(given["held"]):
+            found.append(held(model, given["held"][n], given))
         if not tuned:
             model = None
             gc.collect()
