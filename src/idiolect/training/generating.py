@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import numpy as np
 from idiolect.trainable import Example
 from idiolect.training.factors import Factors
 from idiolect.training.generator import Generator, Stacked
+from idiolect.training.loop import rounds, walk
 from idiolect.training.modules import Place
 from idiolect.training.soft_prompts import Adam, clipped
 from idiolect.types import Floats
@@ -89,43 +90,23 @@ def fit(
 
     ``held`` are people who tell when to stop. The same arguments give the same weights.
     """
-    rng, adam, losses = np.random.default_rng(training.seed), Adam(training.rate), list[float]()
+    rng, adam = np.random.default_rng(training.seed), Adam(training.rate)
+    groups = rounds(len(people), training.people, rng)
+
+    def step(one: Generator) -> tuple[float, Generator]:
+        loss, gradients = _gradients(model, one, [people[n] for n in next(groups)], training, rng)
+        return loss, one.with_weights(adam.step(one.weights, clipped(gradients, training.clip)))
+
     plain = _loss(model, generator, held) if held else None  # one that is new changes nothing
-    best, best_loss, since = generator, plain, 0
-    groups = _groups(len(people), training.people, rng)
-    for step in range(training.steps):
-        if check is not None:
-            check()
-        loss, gradients = _gradients(model, generator, [people[n] for n in next(groups)], training, rng)
-        losses.append(loss)
-        generator = generator.with_weights(adam.step(generator.weights, clipped(gradients, training.clip)))
-        if progress is not None:
-            progress(step + 1, training.steps)
-        if best_loss is None or ((step + 1) % training.check and step + 1 < training.steps):
-            continue
-        now = _loss(model, generator, held)
-        since = 0 if now < best_loss else since + 1
-        if now < best_loss:
-            best, best_loss = generator, now
-        if since == training.patience:
-            break
-    return Fitted(generator if best_loss is None else best, tuple(losses), plain, best_loss)
+    measure = (lambda one: _loss(model, one, held)) if held else None
+    made = walk(generator, step, training, measure, plain, progress=progress, check=check)
+    return Fitted(made.found, made.losses, plain, made.held)
 
 
 def vector_of(vectors: Floats) -> Floats:
     """Return the vector ``[dim]`` that stands for records with vectors ``[records, dim]``: their mean."""
     out: Floats = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     return out
-
-
-def _groups(people: int, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Yield groups of people without end, everybody once before somebody comes again."""
-    order = list[int]()
-    while True:
-        while len(order) < min(size, people):
-            order += [int(n) for n in rng.permutation(people)]
-        yield order[:size]
-        order = order[size:]
 
 
 def _gradients(

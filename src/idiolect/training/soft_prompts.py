@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from idiolect.inside import Inside
+from idiolect.training.loop import rounds, walk
 from idiolect.training.user_encoder import Person, UserEncoder
 from idiolect.types import Backend, Call, Floats
 
@@ -93,25 +94,17 @@ def fit(
     """
     task = _Task(model, people, [n for n, (_, _, text) in enumerate(examples) if text], examples, queries)
     proof = _Task(model, people, [n for n, (_, _, text) in enumerate(held) if text], held, held_queries)
-    rng, adam, losses = np.random.default_rng(training.seed), Adam(training.rate), list[float]()
+    rng, adam = np.random.default_rng(training.seed), Adam(training.rate)
+    batches = ([task.rows[n] for n in part] for part in rounds(len(task.rows), training.batch, rng))
+
+    def step(one: UserEncoder) -> tuple[float, UserEncoder]:
+        loss, gradients = task.gradients(one, next(batches), training.drop, rng)
+        return loss, one.with_weights(adam.step(one.weights, clipped(gradients, training.clip)))
+
     plain = proof.loss(None) if proof.rows else None
-    best, best_loss, since = encoder, proof.loss(encoder) if proof.rows else None, 0
-    batches = task.batches(training.batch, rng)
-    for step in range(training.steps if task.rows else 0):
-        loss, gradients = task.gradients(encoder, next(batches), training.drop, rng)
-        losses.append(loss)
-        encoder = encoder.with_weights(adam.step(encoder.weights, clipped(gradients, training.clip)))
-        if progress is not None:
-            progress(step + 1, training.steps)
-        if best_loss is None or ((step + 1) % training.check and step + 1 < training.steps):
-            continue
-        now = proof.loss(encoder)
-        since = 0 if now < best_loss else since + 1
-        if now < best_loss:
-            best, best_loss = encoder, now
-        if since == training.patience:
-            break
-    return Fitted(encoder if best_loss is None else best, tuple(losses), plain, best_loss)
+    pace = training if task.rows else replace(training, steps=0)
+    made = walk(encoder, step, pace, proof.loss if proof.rows else None, progress=progress)
+    return Fitted(made.found, made.losses, plain, made.held)
 
 
 @dataclass
@@ -122,15 +115,6 @@ class _Task:
     rows: list[int]
     examples: Sequence[Example]
     queries: Sequence[Floats] | None
-
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
-        """Yield batches without end, every example once before one comes again."""
-        order = list[int]()
-        while True:
-            while len(order) < min(size, len(self.rows)):
-                order += [self.rows[n] for n in rng.permutation(len(self.rows))]
-            yield order[:size]
-            order = order[size:]
 
     def _query(self, n: int) -> Floats | None:
         return None if self.queries is None else self.queries[n]
