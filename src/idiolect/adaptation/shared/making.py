@@ -44,7 +44,7 @@ def adapter_artifact(
 
 
 def told_of(ctx: Context, users: Iterable[User], asked: Asked, epochs: int) -> Callable[[int], None] | None:
-    """Return what tells of progress [thousandths of a person] while people are trained.
+    """Return what tells of progress: records learnt from, over all passes, and how many there are to learn from.
 
     How many records those have who were not read yet is guessed from those who were.
     """
@@ -59,6 +59,6 @@ def told_of(ctx: Context, users: Iterable[User], asked: Asked, epochs: int) -> C
         records += sum(len(asked[name][1]) for name in asked.keys() - seen)
         seen.update(asked)
         whole = records * epochs / max(1, len(seen)) * max(total, len(seen))
-        tell(min(1000 * total, round(1000 * total * learnt / max(1.0, whole))), 1000 * total)
+        tell(learnt, max(learnt, round(whole)))
 
     return progress
