@@ -30,7 +30,11 @@ class Writer:
     chars: int = CHARS
 
     def examples(self, user: User, records: Sequence[Record]) -> list[Example]:
-        """Return an example for each record."""
+        """Return an example for each record.
+
+        All carry the adapters that the newest one does: a shared method has nothing to say before the first record,
+        but what is trained is only ever served on top of it.
+        """
         template = self.ctx.template
         options = template.options if template is not None else own_options(records)
         shared = tuple(a for a in user.artifacts if a.user_id == EVERYONE and a.kind != "verdict")
@@ -42,7 +46,8 @@ class Writer:
                 call = personalize(call, self._then(user, record, shared), self.methods, ctx)[0]
             text = record.output.strip()
             out.append(Example(call, text[: self.chars], ends=len(text) <= self.chars))
-        return out
+        under = out[-1].call.adapters if out else ()
+        return [replace(one, call=replace(one.call, adapters=under)) for one in out]
 
     def _then(self, user: User, record: Record, shared: tuple[Artifact, ...]) -> User:
         """Return the person as they were before a record, with what methods would have learnt of them by then."""
