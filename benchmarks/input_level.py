@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 TOKENS = 200
@@ -66,8 +67,13 @@ RUNS: dict[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+Runs = Mapping[str, tuple[str, int, tuple[str, ...], tuple[str, ...]]]
+"""By name of the result file: the task, how many questions, the methods, and the words about the backend."""
+
+
+def run(runs: Runs, about: str | None, tokens: int = TOKENS, peers: int = 0) -> None:
+    """Run what the command line asks for, one call of ``idiolect bench run`` each."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="*", help="these runs alone")
@@ -75,11 +81,11 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     failed = []
-    for name in args.only or RUNS:
-        task, limit, methods, backend = RUNS[name]
+    for name in args.only or runs:
+        task, limit, methods, backend = runs[name]
         words = [sys.executable, "-m", "idiolect", "bench", "run", task, "--method", ",".join(methods)]
-        words += ["--tokens", str(TOKENS), "--limit", str(max(1, round(limit * args.scale))), "--data", str(args.data)]
-        words += ["--peers", "0", "--out", str(args.out / f"{name}.json"), *backend]
+        words += ["--tokens", str(tokens), "--limit", str(max(1, round(limit * args.scale))), "--data", str(args.data)]
+        words += ["--peers", str(peers), "--out", str(args.out / f"{name}.json"), *backend]
         start = time.perf_counter()
         helper = "" if CONTROLLER in methods else "llamacpp"
         done = subprocess.run(words, env={**os.environ, "IDIOLECT_HELPER": helper})
@@ -89,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(RUNS, __doc__)
