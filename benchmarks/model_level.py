@@ -3,9 +3,8 @@
     python benchmarks/model_level.py --data ../shared/data --out benchmarks/results/model
     python benchmarks/model_level.py --data DIR --out DIR --only lamp-2n --scale 0.3
 
-Hours on 2 cores: training 940 records of 255 tokens twice over the last ten layers is 92 * 10^12 operations, and as much
-again for each person's own adapter on top. Answers are kept, so that a run that was ended goes on; what was trained is
-not.
+Hours on 2 cores: training 940 records of 255 tokens twice over the last ten layers is 92 * 10^12 operations, and as
+much again for each person's own adapter on top. Answers and adapters are kept, so that a run that was ended goes on.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from helpers import HashEmbedder, InsideToy
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
 from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder, prompt_hash
 from idiolect.errors import InputError, MalformedAnswer, StoreError
+from idiolect.trainable import Example, Job, Recipe
 from idiolect.types import Adapter, Body, Branch, Call, Choose, Sampling, Steer
 
 ASK = Call(({"role": "user", "content": "hello"},), sampling=Sampling(max_tokens=4))
@@ -143,3 +144,30 @@ def test_a_file_that_is_no_cache_says_what_to_do(tmp_path):
     (tmp_path / "c.db").write_text("not a database, " * 100)
     with pytest.raises(StoreError, match="Delete it"):
         Cache(tmp_path / "c.db")
+
+
+class Training(InsideToy):
+    def __post_init__(self):
+        super().__post_init__()
+        self.trained = []
+
+    def train(self, jobs, recipe, **more):
+        for job in jobs:
+            self.trained.append(job.key)
+            yield from super().train([job], recipe, **more)
+
+
+def test_an_adapter_is_trained_once_on_the_same_examples():
+    cache, recipe, ask = Cache(None), Recipe(), Example(ASK, "saffron")
+    first = counted(Training(), cache)
+    jobs = [Job("ana", [ask]), Job("bob", [replace(ask, text="brisket")], [ask])]
+    made = {one.key: one for one in first.train(jobs, recipe)}
+    again = counted(inner := Training(), cache)
+    more = [Job("somebody", [ask]), *jobs, Job("cleo", [replace(ask, ends=False)])]
+    found = {one.key: one for one in again.train(more, recipe)}
+    assert inner.trained == ["cleo"]
+    assert found["ana"] == made["ana"]
+    assert found["somebody"].body.read() == made["ana"].body.read()
+    assert found["bob"] == made["bob"]
+    list(again.train(jobs, replace(recipe, rank=2)))
+    assert inner.trained == ["cleo", "ana", "bob"]

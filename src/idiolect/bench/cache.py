@@ -22,7 +22,7 @@ from idiolect.training.generating import Differentiable
 from idiolect.training.generator import Stacked
 from idiolect.training.modules import Place
 from idiolect.training.pieces import Assembles, Chosen, Gating, Pieces
-from idiolect.types import Backend, Call, Chunk, Completion, Embedder, Floats, text_of
+from idiolect.types import Backend, Body, Call, Chunk, Completion, Embedder, Floats, text_of
 
 T = TypeVar("T")
 _SCORED = 64
@@ -204,10 +204,25 @@ class CachedBackend:
         return found
 
     def train(self, jobs: Iterable[Job], recipe: Recipe, **more: Any) -> Iterator[Trained]:
-        """Let the backend train, and count the time; nothing is kept, an adapter is an artifact."""
-        for one in cast(Trainable, self.inner).train(jobs, recipe, **more):
+        """Yield adapters as they are trained, or were before on the same examples; what they took is counted again."""
+        keys, known = dict[str, bytes](), list[Trained]()
+
+        def missing() -> Iterator[Job]:
+            for job in jobs:
+                key = self._key_of(job, recipe)
+                kept = self.cache.get([key])
+                if key in kept:
+                    known.append(_read_trained(kept[key], job.key))
+                else:
+                    keys[job.key] = key
+                    yield job
+
+        for one in cast(Trainable, self.inner).train(missing(), recipe, **more):
+            self.cache.put([(keys.pop(one.key), _write_trained(one))])
             self.seconds += one.seconds
             yield one
+        self.seconds += sum(one.seconds for one in known)
+        yield from known
 
     def train_jointly(self, jobs: Sequence[Job], recipe: Recipe, vectors: Vectors, **more: Any) -> Joint:
         """Let the backend train, and count the time."""
@@ -323,6 +338,12 @@ class CachedBackend:
             return b""
         return digest(self.fingerprint, self.name, what, *_content(call), *texts)
 
+    def _key_of(self, job: Job, recipe: Recipe) -> bytes:
+        parts = [repr((recipe, job.start))]
+        for examples in (job.examples, job.held):
+            parts.append(repr([(prompt_hash(one.call), one.text, one.weight, one.ends) for one in examples]))
+        return digest(self.fingerprint, self.name, "train", *parts)
+
     def _generate(self, asked: Sequence[tuple[Call, tuple[str, ...]]]) -> list[Kept]:
         calls = [call for call, _ in asked]
         return _each(calls, self.inner.generate, lambda made, s: Kept(completion=made, seconds=s))
@@ -349,6 +370,19 @@ def _each(
         return [Kept(failure="too_long" if isinstance(error, InputError) else "malformed")]
     each = (time.perf_counter() - start) / max(1, len(items))
     return [keep(one, each) for one in made]
+
+
+def _write_trained(one: Trained) -> bytes:
+    head = {
+        "losses": one.losses, "held": one.held, "steps": one.steps, "tokens": one.tokens, "seconds": one.seconds,
+    }  # fmt: skip
+    return orjson.dumps(head) + b"\n" + one.body.read()
+
+
+def _read_trained(data: bytes, key: str) -> Trained:
+    line, _, body = data.partition(b"\n")
+    head = orjson.loads(line)
+    return Trained(key, Body.of(body), tuple(head.pop("losses")), tuple(head.pop("held")), **head)
 
 
 def _need(kept: Kept) -> Kept:
