@@ -240,7 +240,9 @@ class TestWhoseIsWhose:
             thread.join(300)
         assert wrong == []
         together = model.generate([replace(ask(text, *users[n % 4]), sampling=GREEDY) for n in range(8)])
-        assert [answer.text for answer in together[:4]] == [answer.text for answer in together[4:]]
+        for number, answer in enumerate(together):  # near ties move the text with the batch, not whose it is
+            likely = [model.logprobs([ask(text, *using)], [answer.text])[0] for using in users]
+            assert np.argmax(likely) == number % 4
 
 
 def test_a_stream_is_the_answer_and_may_stay_open_over_a_change(model, one, two):
