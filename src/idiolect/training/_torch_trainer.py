@@ -215,14 +215,15 @@ class Trainer:
         """Return the weighted loss of some rows, each supervised token's, and whose token it is."""
         rows = [row for _, _, row, _ in part]
         batch = Batch(tuple(place for place, *_ in part), self._anchor, self._scaling)
+        if self._splits is None:  # one row tells
+            with changed(self._sites, self._changes, Batch(batch.places[:1], self._anchor, self._scaling)):
+                self._splits = self._decoder.splits(inputs_of(rows[:1], self._embed, self._device))
         with changed(self._sites, self._changes, batch):
             states = self._states(part, inputs_of(rows, self._embed, self._device))
         total, losses = rows_loss(states, rows, [weight for *_, weight in part], self._head, self._vocabulary)
         return total, losses, [place for place, _, row, _ in part for _ in range(row.learnt)]
 
     def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], given: dict[str, Any]) -> Any:
-        if self._splits is None:
-            self._splits = self._decoder.splits(given)
         if not self._splits:
             return self._decoder.whole(given)
         held = [self._kept(place) for place, *_ in part]
