@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, initial, people_under, plain
+from idiolect.adaptation.shared.attach import adapter_of, dressed, initial, people_under, plain
 from idiolect.adaptation.shared.examples import Writer
 from idiolect.adaptation.shared.lifelong import Course, Lesson, is_due, lesson_of, tried_last
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
 from idiolect.adaptation.shared.moving import Synthetic, for_model, written
 from idiolect.adaptation.shared.playback import played
-from idiolect.prompting.assembly import Named, fold
+from idiolect.prompting.assembly import Named
 from idiolect.registry import method
 from idiolect.trainable import Job, Recipe, Trained
 from idiolect.types import Artifact, Backend, Call, Context, User
@@ -101,11 +101,7 @@ class Lora:
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Personalize the prompt, and add the person's adapter where there is one for this model."""
-        planned = fold(call, user, self.parts, ctx)
-        artifact = self.current(user, ctx.model.fingerprint)
-        if artifact is None or not self.weight:
-            return planned
-        return attached(planned, artifact, NAME, self.weight)
+        return dressed(call, user, ctx, self.parts, self.current(user, ctx.model.fingerprint), NAME, self.weight)
 
     def current(self, user: User, base_model: str) -> Artifact | None:
         """Return the newest adapter trained with these settings for these weights."""

@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, plain
+from idiolect.adaptation.shared.attach import adapter_of, dressed, plain
 from idiolect.adaptation.shared.examples import Writer, newest
 from idiolect.adaptation.shared.making import adapter_artifact, trainable
 from idiolect.adaptation.shared.meta import moved
-from idiolect.prompting.assembly import Named, fold
+from idiolect.prompting.assembly import Named
 from idiolect.registry import method
 from idiolect.trainable import Example, Job, Recipe, Trained
 from idiolect.training import peft_format
@@ -99,9 +99,7 @@ class MetaLora:
         """Personalize the prompt, and add the adapter; nothing for somebody without history."""
         if user.count == 0:
             return call
-        planned = fold(call, user, self.parts, ctx)
-        artifact = self.current(user, ctx.model.fingerprint)
-        return planned if artifact is None or not self.weight else attached(planned, artifact, NAME, self.weight)
+        return dressed(call, user, ctx, self.parts, self.current(user, ctx.model.fingerprint), NAME, self.weight)
 
     def current(self, user: User, base_model: str) -> Artifact | None:
         """Return the newest adapter learnt with these settings for these weights."""

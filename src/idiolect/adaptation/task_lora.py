@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, plain
+from idiolect.adaptation.shared.attach import adapter_of, dressed, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
-from idiolect.prompting.assembly import Named, fold
+from idiolect.prompting.assembly import Named
 from idiolect.registry import method
 from idiolect.trainable import Example, Job, Recipe
 from idiolect.types import EVERYONE, Artifact, Call, Context, Record, User
@@ -63,11 +63,8 @@ class TaskLora:
         """Personalize the prompt, and add everybody's adapter; nothing for somebody without history."""
         if user.count == 0:
             return call
-        planned = fold(call, user, self.parts, ctx)
         artifact = adapter_of(user, NAME, self._learnt, ctx.model.fingerprint, EVERYONE)
-        if artifact is None or not self.weight:
-            return planned
-        return attached(planned, artifact, NAME, self.weight)
+        return dressed(call, user, ctx, self.parts, artifact, NAME, self.weight)
 
     @property
     def parts(self) -> tuple[Named, ...]:

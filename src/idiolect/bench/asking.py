@@ -92,9 +92,8 @@ class Planner:
                 seen.learnt = self._shared(key[0])
                 waiting.setdefault(key[0], []).append(seen)
         while fitting and waiting:
-            round_ = [
-                views.pop() for views in waiting.values()
-            ]  # each person at one time, whose artifacts they then are
+            # each person once: an artifact tells whose it is, not of which time
+            round_ = [views.pop() for views in waiting.values()]
             waiting = {who: views for who, views in waiting.items() if views}
             of = {seen.id: seen for seen in round_}
             for _, method in fitting:

@@ -58,7 +58,7 @@ class _Place:
     @property
     def better(self) -> bool:
         """Whether no held-out loss was lower than the last one."""
-        return not self.at.held or self.at.held[-1] <= min(self.at.held)
+        return self.at.held[-1] <= min(self.at.held)
 
 
 class Trainer:
@@ -187,15 +187,10 @@ class Trainer:
             total.backward()
         each = (time.perf_counter() - start) / sum(len(row) for _, _, row, _ in part)
         for place, _, row, _ in part:
-            one = self._places[place]
-            assert one is not None
-            one.seconds += each * len(row)
-        for place, loss, weight in zip(
-            owners, losses.tolist(), [w for *_, row, w in part for _ in range(row.learnt)], strict=True
-        ):
-            one = self._places[place]
-            assert one is not None
-            one.at.add(loss, weight)
+            self._at(place).seconds += each * len(row)
+        weights = [weight for *_, row, weight in part for _ in range(row.learnt)]
+        for place, loss, weight in zip(owners, losses.tolist(), weights, strict=True):
+            self._at(place).at.add(loss, weight)
 
     def _look(self, place: int, one: _Place) -> None:
         """Measure the held-out loss, and keep the factors where none was lower."""
@@ -226,7 +221,7 @@ class Trainer:
     def _states(self, part: Sequence[tuple[int, int, TokenRow, float]], given: dict[str, Any]) -> Any:
         if not self._splits:
             return self._decoder.whole(given)
-        held = [self._kept(place) for place, *_ in part]
+        held = [self._at(place).states for place, *_ in part]
         missing = [n for n, (_, row_id, _, _) in enumerate(part) if row_id not in held[n]]
         if missing:
             made = self._decoder.lower({name: one[missing] for name, one in given.items()})
@@ -237,7 +232,7 @@ class Trainer:
         padded = [torch.nn.functional.pad(one, (0, 0, 0, width - len(one))) for one in trunk]
         return self._decoder.upper(given, torch.stack(padded))
 
-    def _kept(self, place: int) -> dict[int, Any]:
+    def _at(self, place: int) -> _Place:
         one = self._places[place]
-        assert one is not None
-        return one.states
+        assert one is not None, "rows belong to somebody in training"
+        return one

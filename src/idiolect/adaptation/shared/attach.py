@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol, cast
 
 from idiolect import registry
 from idiolect.errors import ConfigError
-from idiolect.types import Adapter, Artifact, Call, Used, User
+from idiolect.prompting.assembly import Named, fold
+from idiolect.types import Adapter, Artifact, Call, Context, Used, User
 
 KIND = "adapter"
 
@@ -19,6 +20,14 @@ def attached(call: Call, artifact: Artifact, method: str, weight: float = 1.0) -
     adapter = Adapter(artifact.id, weight, artifact.body)
     used = Used("artifact", artifact.id, method, method, weight)
     return replace(call, adapters=(*call.adapters, adapter), used=(*call.used, used))
+
+
+def dressed(
+    call: Call, user: User, ctx: Context, parts: Sequence[Named], artifact: Artifact | None, method: str, weight: float
+) -> Call:
+    """Return the call as ``parts`` personalize its prompt, with an artifact's adapter where there is one."""
+    planned = fold(call, user, parts, ctx)
+    return planned if artifact is None or not weight else attached(planned, artifact, method, weight)
 
 
 def adapter_of(
