@@ -85,8 +85,11 @@ class Registry(Generic[T]):
 
 
 methods: Registry[Method] = Registry(
-    "method", "idiolect.methods", ("idiolect.prompting", "idiolect.memory", "idiolect.adaptation", "idiolect.evidence")
-)
+    "method", "idiolect.methods",
+    (
+        "idiolect.prompting", "idiolect.memory", "idiolect.adaptation", "idiolect.alignment", "idiolect.evidence",
+    ),
+)  # fmt: skip
 backends: Registry[Backend] = Registry("backend", "idiolect.backends", ("idiolect.backends",))
 sources: Registry[Any] = Registry("import format", "idiolect.sources", ("idiolect.sources",))
 """Entries make an :class:`idiolect.sources.Source`."""

@@ -193,15 +193,29 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that may be answered: ``label`` is what is said, ``text`` what it stands for (empty: the label).
+
+    ``item`` names it where people have records about it.
+    """
+
+    label: str
+    text: str = ""
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Choose:
     """Draw ``n`` drafts and keep the one ``score`` likes best; ``score(drafts) -> one number each``.
 
     With ``alternatives`` each of these calls is answered ``n`` times instead of the call itself, drafts in that order.
+    With ``given`` nothing is drafted: these texts are what is chosen among, and the model is not asked.
     """
 
     n: int
     score: Callable[[Sequence[str]], Sequence[float]]
     alternatives: tuple[Call, ...] = ()
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +241,16 @@ class Call(Equal):
     ``messages`` under the token budget. ``extra`` is everything else the client sent, forwarded untouched. ``focus``
     is the part of the last user message that says what it is about, where the caller knows it: instructions and lists
     of labels would mislead the search. ``item`` names the thing asked about, where others may have records about it
-    (``meta["item"]``), ``session`` the conversation. ``plausibility`` leaves a mixture only the tokens that the first
-    branch gives at least that part of its best token's probability.
+    (``meta["item"]``), ``session`` the conversation. ``options`` are what may be answered, where the caller gives a
+    choice. ``plausibility`` leaves a mixture only the tokens that the first branch gives at least that part of its best
+    token's probability.
     """
 
     messages: tuple[Message, ...]
     focus: str = ""
     item: str = ""
     session: str = ""
+    options: tuple[Option, ...] = ()
     context: tuple[Block, ...] = ()
     soft_prompt: Floats | None = None  # [tokens, hidden]
     mix: tuple[Branch, ...] = ()

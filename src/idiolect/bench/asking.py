@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -158,7 +159,8 @@ class Asker:
         """Answer queries, as many answers as queries, in order."""
         sampling = Sampling(temperature=0.0, max_tokens=self.task.max_tokens, stop=self.task.stop)
         planned = [
-            planner.plan(query, Call(query.messages, query.focus, query.item, sampling=sampling)) for query in queries
+            planner.plan(query, Call(query.messages, query.focus, query.item, options=query.choices, sampling=sampling))
+            for query in queries
         ]
         calls = [call for call, _ in planned]
         answers = self._text(queries, calls) if self.task.form == "text" else self._choose(queries, calls)
@@ -168,6 +170,23 @@ class Asker:
         ]
 
     def _choose(self, queries: Sequence[Query], calls: Sequence[Call]) -> list[Answer]:
+        """Let a method that chooses among the options do so, and ask the model the others."""
+        chosen = [call.choose is not None and bool(call.choose.given) for call in calls]
+        asked = [(query, call) for query, call, done in zip(queries, calls, chosen, strict=True) if not done]
+        answers = iter(self._ask_options(*zip(*asked, strict=True)) if asked else [])
+        return [
+            self._chosen(query, call) if done else next(answers)
+            for query, call, done in zip(queries, calls, chosen, strict=True)
+        ]
+
+    def _chosen(self, query: Query, call: Call) -> Answer:
+        assert call.choose is not None
+        start = time.perf_counter()
+        scores = tuple(float(score) for score in call.choose.score(call.choose.given))
+        label = query.options[best(scores, self.task.ordered)]
+        return Answer(label, label, scores, seconds=time.perf_counter() - start)
+
+    def _ask_options(self, queries: Sequence[Query], calls: Sequence[Call]) -> list[Answer]:
         if not self.likelihood:
             return [self._parsed(q, k) for q, k in zip(queries, self.model.answers(calls), strict=True)]
         bare = [replace(call, sampling=Sampling()) for call in calls]
@@ -180,8 +199,8 @@ class Asker:
         scores = kept.scores
         if self.task.normalize == "byte":
             scores = tuple(s / max(1, len(o.encode())) for s, o in zip(scores, query.options, strict=True))
-        best = query.options[int(np.argmax(scores))]
-        return Answer(best, best, scores, tokens_in=length(self.model, call), seconds=kept.seconds)
+        label = query.options[best(scores, self.task.ordered)]
+        return Answer(label, label, scores, tokens_in=length(self.model, call), seconds=kept.seconds)
 
     def _parsed(self, query: Query, kept: Kept) -> Answer:
         made = kept.completion
@@ -204,6 +223,14 @@ class Asker:
             for query, call in zip(queries, calls, strict=True)
         ]
         return [_with_likelihood(a, k) for a, k in zip(answers, self.model.scores(asked), strict=True)]
+
+
+def best(scores: Sequence[float], ordered: bool = False) -> int:
+    """Return the place of the likeliest option; of ordered ones that of the median, which is off by the least."""
+    if not ordered:
+        return int(np.argmax(scores))
+    shares = np.exp(np.asarray(scores, np.float64) - np.max(scores))
+    return int(np.searchsorted(np.cumsum(shares), shares.sum() / 2))
 
 
 def _with_likelihood(answer: Answer, kept: Kept) -> Answer:

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from idiolect.types import Message, Record
+from idiolect.types import Message, Option, Record
 
 Doubles = npt.NDArray[np.float64]
 Form = Literal["choice", "rank", "text"]
@@ -46,6 +46,15 @@ class Query:
     """Other people's answers to the same question: the gold should be likelier than these."""
     reference: tuple[str, ...] = ()
     """Texts of the same author, for metrics of style."""
+    option_texts: tuple[str, ...] = ()
+    """What the options stand for, where they are only letters."""
+
+    @property
+    def choices(self) -> tuple[Option, ...]:
+        """The options with what they stand for and the names of the things."""
+        texts = self.option_texts or ("",) * len(self.options)
+        items = self.option_items or ("",) * len(self.options)
+        return tuple(Option(*one) for one in zip(self.options, texts, items, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,8 @@ class Task:
     """Cheap predictors without a language model, by name; at least one knows the population, one the person."""
     normalize: ClassVar[Literal["sum", "byte"]] = "sum"
     """Options are compared by their log probability, or by that per UTF-8 byte (for options of very unlike length)."""
+    ordered: ClassVar[bool] = False
+    """Whether the options are numbers in rising order, and the error is how far one is off: the median answers."""
     max_tokens: ClassVar[int] = 48
     stop: ClassVar[tuple[str, ...]] = ("\n",)
     likelihood_chars: ClassVar[int] = 0

@@ -17,6 +17,8 @@ def drafts_of(call: Call) -> list[Call]:
     From two on, those of few drafts are among those of many: more drafts never lose the best.
     """
     assert call.choose is not None
+    if call.choose.given:
+        return []
     plain = replace(call, choose=None)
     out = []
     for one in call.choose.alternatives or (plain,):
@@ -31,11 +33,11 @@ def drafts_of(call: Call) -> list[Call]:
 def generate_chosen(calls: Sequence[Call], generate: Callable[[Sequence[Call]], list[Completion]]) -> list[Completion]:
     """Answer calls with ``generate``, drafts in one batch, and keep the best of each call's drafts.
 
-    The tokens of all drafts are counted. Where two are equally good the earlier one is kept. Raises ``ValueError``
-    where the scorer does not give one number for each draft.
+    The tokens of all drafts are counted. Where two are equally good the earlier one is kept. Where texts are given,
+    nothing is generated. Raises ``ValueError`` where the scorer does not give one number for each draft.
     """
     asked = [[call] if call.choose is None else drafts_of(call) for call in calls]
-    made = iter(generate([one for part in asked for one in part]))
+    made = iter(generate(drafts) if (drafts := [one for part in asked for one in part]) else [])
     out = []
     for call, part in zip(calls, asked, strict=True):
         found = [next(made) for _ in part]
@@ -50,6 +52,7 @@ def whole(made: Completion) -> Iterator[Chunk]:
 
 def _best(call: Call, drafts: Sequence[Completion]) -> Completion:
     assert call.choose is not None
+    drafts = drafts or [Completion(text) for text in call.choose.given]
     scores = call.choose.score([draft.text for draft in drafts])
     best, _ = max(zip(drafts, scores, strict=True), key=lambda rated: rated[1])
     return replace(best, tokens_in=sum(d.tokens_in for d in drafts), tokens_out=sum(d.tokens_out for d in drafts))

@@ -88,8 +88,10 @@ def choice_query(
     """Return the query that asks one person for one held-out judgment."""
     message = {"role": "user", "content": prompt}
     return Query(
-        f"{user}/{row.item}", user, (message,), gold, tuple(options), row.input, time, item=row.item, group=group
-    )
+        f"{user}/{row.item}", user, (message,), gold, tuple(options), focus=row.input, time=time, item=row.item,
+        group=group, option_texts=tuple(row.meta.get("options", ())),
+        option_items=tuple(row.meta.get("option_items", ())),
+    )  # fmt: skip
 
 
 # --- two things to choose from ----------------------------------------------------------------------------------------
@@ -100,11 +102,16 @@ def pair_text(about: str, first: str, second: str) -> str:
     return f"{about}\n\nA: {first}{_SECOND}{second}"
 
 
-def pair_meta(first: str, second: str, chosen: str) -> dict[str, Any]:
-    """Return, for the record of a choice "A" or "B", whether the longer text was chosen; nothing for equal lengths."""
-    if chosen not in ("A", "B") or len(first) == len(second):
-        return {}
-    return {"longer": (len(first) > len(second)) == (chosen == "A")}
+def pair_meta(about: str, first: str, second: str, chosen: str) -> dict[str, Any]:
+    """Return what the record of a choice tells besides its text: the texts, the one taken, whether it was the longer.
+
+    Nothing is taken where ``chosen`` is neither "A" nor "B", and neither is longer where the lengths are equal.
+    """
+    told: dict[str, Any] = {"about": about, "options": [first, second]}
+    if chosen not in ("A", "B"):
+        return told
+    told["choice"] = "AB".index(chosen)
+    return told if len(first) == len(second) else {**told, "longer": (len(first) > len(second)) == (chosen == "A")}
 
 
 def letter(text: str, query: Query) -> str | None:

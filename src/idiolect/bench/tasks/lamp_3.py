@@ -20,6 +20,8 @@ from idiolect.types import Kind
 class ProductRating(Lamp):
     """LaMP-3, product rating: how many stars, 1 to 5, go with the person's review?"""
 
+    version: ClassVar[int] = 2
+    ordered: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (mae(1, 5), rmse(1, 5), ACCURACY)
     predictors: ClassVar[Mapping[str, Predictor]] = {
         "majority": majority_output,

@@ -29,7 +29,7 @@ def _nation(query: Query, own: Sequence[Record], people: Population) -> str | No
 
 def _nearest(query: Query, own: Sequence[Record], people: Population) -> str | None:
     """The answer to the nearest of the own questions that had the same choices; without one, what others answer."""
-    alike = [record for record in own if tuple(record.meta["choices"]) == query.options]
+    alike = [record for record in own if tuple(record.meta["options"]) == query.options]
     return nearest(query, alike, people) if alike else item_mode(query, own, people)
 
 
@@ -100,7 +100,7 @@ def _row(question: Mapping[str, Any] | None, choice: object) -> Row | str:
         return "a question without two different choices"
     if type(choice) is not int or not 0 <= choice < len(choices):
         return "an answer that is none of the choices"
-    meta: dict[str, Any] = {"choices": choices}
+    meta: dict[str, Any] = {"options": choices, "choice": choice}
     modal = question.get("modal")
     if isinstance(modal, list) and modal and isinstance(modal[0], list) and len(modal[0]) == 2:
         meta["modal"] = str(modal[0][1]).strip()
@@ -108,7 +108,7 @@ def _row(question: Mapping[str, Any] | None, choice: object) -> Row | str:
 
 
 def _query(user: str, row: Row, time: float) -> Query:
-    choices = tuple(row.meta["choices"])
+    choices = tuple(row.meta["options"])
     listed = "\n".join(f"- {choice}" for choice in choices)
     prompt = (
         f"This is a question of a survey.\n\n{row.input}\n\nThe choices:\n{listed}\n\n"

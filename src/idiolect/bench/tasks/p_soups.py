@@ -83,7 +83,7 @@ def _row(user: str, pair: Mapping[str, Any], *, asked: bool) -> Row | str:
     label = "A" if stable_rng(_NAME, user, item).random() < 0.5 else "B"
     first, second = (_cut(text) for text in ((chosen, rejected) if label == "A" else (rejected, chosen)))
     # A line of history is cut within its input: the text that was chosen is told in the output.
-    meta = {"label": label, **pair_meta(first, second, label)}
+    meta = {"label": label, **pair_meta(prompt, first, second, label)}
     return Row(item, unit, pair_text(prompt, first, second), f"{label}: {_cut(chosen)}", meta, asked)
 
 

@@ -28,7 +28,9 @@ class Popquorn(Task):
     Of people with fewer than ``least`` ratings nothing is asked.
     """
 
+    version: ClassVar = 2
     form: ClassVar = "choice"
+    ordered: ClassVar = True
     metrics: ClassVar[tuple[Metric, ...]] = (mae(1, 5), rmse(1, 5), ACCURACY)
     predictors: ClassVar[Mapping[str, Predictor]] = {
         "majority": majority_output,

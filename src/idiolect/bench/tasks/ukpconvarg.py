@@ -120,7 +120,8 @@ def _row(worker: str, judgment: Mapping[str, Any], arguments: Mapping[str, _Argu
     label = "equal" if not chosen else "A" if chosen == _order(worker, item)[0] else "B"
     # A line of history is cut within its input: the text that was chosen is told in the output.
     output = {"A": f"A: {first}", "B": f"B: {second}", "equal": "equal: both are as convincing"}[label]
-    meta = {"chosen": chosen, "label": label, **pair_meta(first, second, label)}
+    told = pair_meta(one.about, first, second, label)
+    meta = {"chosen": chosen, "label": label, **told, "option_items": list(_order(worker, item))}
     return Row(item, item, pair_text(one.about, first, second), output, meta, asked=bool(chosen))
 
 

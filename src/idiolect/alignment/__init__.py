@@ -1,0 +1,1 @@
+"""Objective level: whose preferences decide what is answered; one method a file."""

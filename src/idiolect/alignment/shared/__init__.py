@@ -1,0 +1,1 @@
+"""What methods of the objective level share; nothing here is registered."""

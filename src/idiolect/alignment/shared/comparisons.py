@@ -1,0 +1,64 @@
+"""What people chose over what: the comparisons that their records hold.
+
+Three kinds of records hold some: a choice among drafts or an edit given as feedback (what was edited lost to the edit),
+a record of a choice among texts (``meta["options"]`` with the texts, ``meta["choice"]`` with the position of the one
+taken, ``meta["option_items"]`` with their names where others choose among the same), and a label given to a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from idiolect.memory.feedback import read
+from idiolect.types import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One choice: on ``prompt``, of ``texts`` the one at ``chosen``; ``items`` name the texts, ``item`` what is asked.
+
+    Where the texts are ``labels``, the same few for many prompts, what was chosen says something of the prompt.
+    """
+
+    record: Record
+    prompt: str
+    texts: tuple[str, ...]
+    chosen: int
+    items: tuple[str, ...] = ()
+    item: str = ""
+    labels: bool = False
+
+    @property
+    def better(self) -> str:
+        """The text that was taken."""
+        return self.texts[self.chosen]
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield ``(better, worse)`` for each text that was not taken."""
+        yield from ((self.better, text) for place, text in enumerate(self.texts) if place != self.chosen)
+
+
+def comparisons(records: Iterable[Record], labels: Sequence[str] = ()) -> list[Comparison]:
+    """Return the comparisons that records hold, in their order; ``labels`` are what texts may be labelled with."""
+    return [found for record in records for found in _of(record, tuple(labels))]
+
+
+def _of(record: Record, labels: tuple[str, ...]) -> Iterator[Comparison]:
+    said = read(record)
+    if said is not None:
+        given = said.feedback
+        if given.chosen is not None and len(set(given.drafts)) > 1:
+            yield Comparison(record, said.question, given.drafts, given.chosen)
+        if given.edit.strip() and said.answer.strip() and given.edit.strip() != said.answer.strip():
+            yield Comparison(record, said.question, (given.edit, said.answer), 0)
+        return
+    options, choice = record.meta.get("options"), record.meta.get("choice")
+    item = str(record.meta.get("item", ""))
+    if isinstance(options, Sequence) and not isinstance(options, str):
+        if isinstance(choice, int) and 0 <= choice < len(options) > 1:
+            items = tuple(str(name) for name in record.meta.get("option_items", ()))
+            about = str(record.meta.get("about", record.input))
+            yield Comparison(record, about, tuple(map(str, options)), choice, items, item)
+    elif record.output in labels:
+        yield Comparison(record, record.input, labels, labels.index(record.output), item=item, labels=True)
