@@ -2,7 +2,9 @@
 
 Three kinds of records hold some: a choice among drafts or an edit given as feedback (what was edited lost to the edit),
 a record of a choice among texts (``meta["options"]`` with the texts, ``meta["choice"]`` with the position of the one
-taken, ``meta["option_items"]`` with their names where others choose among the same), and a label given to a text.
+taken, ``meta["option_items"]`` with their names where others choose among the same, ``meta["labels"]`` where the texts
+are the same for many prompts), and a label given to a text. ``meta["known"]`` may say what is known of the options from
+elsewhere, for everybody (``""``) and for groups: ``{group: {option: share}}``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,21 @@ from dataclasses import dataclass
 
 from idiolect.memory.feedback import read
 from idiolect.types import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What can be chosen: on ``prompt`` one of ``texts``; ``items`` name these, ``item`` what is asked about."""
+
+    prompt: str
+    texts: tuple[str, ...]
+    items: tuple[str, ...] = ()
+    item: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What options are known by among people: their items, else their texts."""
+        return self.items or self.texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,11 @@ class Comparison:
     items: tuple[str, ...] = ()
     item: str = ""
     labels: bool = False
+
+    @property
+    def question(self) -> Question:
+        """What was to be chosen from."""
+        return Question(self.prompt, self.texts, self.items, self.item)
 
     @property
     def better(self) -> str:
@@ -59,6 +81,7 @@ def _of(record: Record, labels: tuple[str, ...]) -> Iterator[Comparison]:
         if isinstance(choice, int) and 0 <= choice < len(options) > 1:
             items = tuple(str(name) for name in record.meta.get("option_items", ()))
             about = str(record.meta.get("about", record.input))
-            yield Comparison(record, about, tuple(map(str, options)), choice, items, item)
+            same = bool(record.meta.get("labels"))
+            yield Comparison(record, about, tuple(map(str, options)), choice, items, item, same)
     elif record.output in labels:
         yield Comparison(record, record.input, labels, labels.index(record.output), item=item, labels=True)

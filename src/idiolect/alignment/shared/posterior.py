@@ -46,7 +46,7 @@ class Choices:
     @property
     def features(self) -> int:
         """Number of features of an option."""
-        return self.x.shape[2]
+        return int(self.x.shape[2])
 
     @cached_property
     def taken(self) -> Doubles:

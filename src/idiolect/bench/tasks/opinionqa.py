@@ -101,10 +101,19 @@ def _row(question: Mapping[str, Any] | None, choice: object) -> Row | str:
     if type(choice) is not int or not 0 <= choice < len(choices):
         return "an answer that is none of the choices"
     meta: dict[str, Any] = {"options": choices, "choice": choice}
+    known = {"": _shares(question.get("modal"))}
+    known |= {str(party): _shares(told) for party, told in (question.get("by_party") or {}).items()}
+    meta["known"] = {group: shares for group, shares in known.items() if shares}
     modal = question.get("modal")
     if isinstance(modal, list) and modal and isinstance(modal[0], list) and len(modal[0]) == 2:
         meta["modal"] = str(modal[0][1]).strip()
     return Row(item_of("\n".join([text, *choices])), item_of(text), text, choices[choice], meta)
+
+
+def _shares(told: object) -> dict[str, float]:
+    """Return the shares of a group's commonest answers, as they were published."""
+    pairs = [one for one in told if isinstance(one, list) and len(one) == 2] if isinstance(told, list) else []
+    return {str(choice).strip(): float(share) for share, choice in pairs if isinstance(share, int | float)}
 
 
 def _query(user: str, row: Row, time: float) -> Query:

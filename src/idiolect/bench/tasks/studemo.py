@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -86,10 +86,11 @@ class StudEmo(Task):
                         dropped[f"{scale} is no whole number"] += 1
                     else:
                         people.setdefault(cells["annotator_id"].strip(), []).append(_row(text, scale, value))
+        options = {scale: _values(people, scale) for scale in self.scales}
+        people = {user: [_with_choice(row, options) for row in rows] for user, rows in people.items()}
         # 20 texts of each annotator, whatever the number of scales.
         split = Split(0.0, 20, 20, self.least * len(self.scales))
         histories, asked = split.apply(_NAME, "interaction", people, dropped)
-        options = {scale: _values(people, scale) for scale in self.scales}
         return Dataset(histories, [_query(*one, options) for one in asked], [*files, *read], dropped)
 
     def parse(self, text: str, query: Query) -> str | None:
@@ -102,6 +103,13 @@ def _row(text: str, scale: str, value: str) -> Row:
     unit = item_of(text)
     # The scale stands first: a line of history is cut at the end of its input.
     return Row(f"{unit}/{scale}", unit, f"{scale} | {text}", value, {"scale": scale})
+
+
+def _with_choice(row: Row, options: Mapping[str, tuple[str, ...]]) -> Row:
+    """Return a row that tells which values of its scale there are, and which one was given."""
+    values = options[row.meta["scale"]]
+    told = {"options": list(values), "choice": values.index(row.output), "labels": True}
+    return replace(row, meta={**row.meta, **told})
 
 
 def _values(people: Mapping[str, Sequence[Row]], scale: str) -> tuple[str, ...]:
