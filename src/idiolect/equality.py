@@ -16,8 +16,8 @@ class Equal:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        names = self.__dataclass_fields__  # type: ignore[attr-defined]
-        return all(_equal(getattr(self, name), getattr(other, name)) for name in names)
+        fields = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return all(_equal(getattr(self, name), getattr(other, name)) for name in fields if fields[name].compare)
 
     __hash__ = None  # type: ignore[assignment]  # mappings and arrays have none
 

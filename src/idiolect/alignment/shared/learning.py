@@ -103,12 +103,10 @@ def own_of(comparisons: Sequence[Comparison], vectors: Sequence[Doubles], dim: i
 
 def learn(
     people: Sequence[Sequence[Comparison]], folds: Sequence[int], crowd: Crowd, vectors: Vectors, labels: Sequence[str]
-) -> Kind | None:
-    """Learn one kind of question from what people chose, ``folds`` being theirs; ``None`` where nobody chose."""
+) -> Kind:
+    """Learn one kind of question from what people chose, ``folds`` being theirs; somebody must have chosen."""
     questions = [[one.question for one in own] for own in people]
     rows = [[vectors(question) for question in asked] for asked in questions]
-    if not any(rows):
-        return None
     flat = _Flat.of(people, rows, folds)
     ground = _ground(flat, people, folds, crowd, tuple(labels))
     owns = [own_of(own, given, flat.dim) for own, given in zip(people, rows, strict=True)]
