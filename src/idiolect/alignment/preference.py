@@ -18,6 +18,7 @@ from idiolect.alignment.shared.crowd import Crowd, key
 from idiolect.alignment.shared.features import FOLDS
 from idiolect.alignment.shared.judging import Judge, Judged, Kept, Shared, keep, kind_of, question_of, reader
 from idiolect.alignment.shared.learning import Kind, learn
+from idiolect.alignment.shared.replaying import over_drafts
 from idiolect.errors import ConfigError
 from idiolect.registry import method, settings_of
 from idiolect.types import EVERYONE, Artifact, Call, Choose, Context, Used, User
@@ -35,6 +36,8 @@ class Preference:
     """So many drafts are drawn where the call gives no options."""
     newest: int = 200
     """So many of each person's newest choices are read."""
+    replays: int = 0
+    """So many of each person's latest texts count as chosen over what the model writes in their place."""
 
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Choose among the call's options; without any, among drafts.
@@ -91,7 +94,7 @@ class Preference:
         """Learn what people weigh from everybody's choices, then what each of them does."""
         labels = () if ctx.template is None else ctx.template.options
         everybody = sorted(users, key=lambda user: user.id)
-        chosen = [self._comparisons(user, labels) for user in everybody]
+        chosen = [self._comparisons(user, labels, ctx) for user in everybody]
         taught = [(user, own) for user, own in zip(everybody, chosen, strict=True) if own]
         if not taught or ctx.embedder is None:
             return
@@ -124,7 +127,7 @@ class Preference:
             shared = self._shared(user, ctx)
             if shared is None or shared.body is None:
                 continue
-            own = self._comparisons(user, Shared.read(shared.body).labels)
+            own = self._comparisons(user, Shared.read(shared.body).labels, ctx)
             if own:
                 yield from self._placed([(user, own)], shared, ctx)
 
@@ -154,12 +157,13 @@ class Preference:
         own = next((a for a in mine if a.user_id == user.id and Kept.fits(a, shared)), None)
         labels = Shared.read(shared.body).labels
         if own is None:
-            return bool(self._comparisons(user, labels))
+            return bool(comparisons(user.history, labels))
         seen = {*own.record_ids}
         return any(one.record.id not in seen for one in comparisons(user.since(own.time), labels))
 
-    def _comparisons(self, user: User, labels: Sequence[str]) -> list[Comparison]:
-        return comparisons(user.history, labels)[-self.newest :]
+    def _comparisons(self, user: User, labels: Sequence[str], ctx: Context) -> list[Comparison]:
+        chosen = comparisons(user.history, labels)[-self.newest :]
+        return [*over_drafts(user, ctx, self.replays), *chosen]
 
 
 def _place(user_id: str, shared: Artifact) -> tuple[int, int]:

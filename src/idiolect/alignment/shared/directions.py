@@ -49,7 +49,7 @@ def tastes(gradients: Doubles, information: Doubles, person: Places, people: int
     surplus = summed.T @ summed - gradients.T @ gradients
     values, vectors = np.linalg.eigh(information + WHITENING * np.eye(len(information)))
     white = vectors / np.sqrt(values)
-    _, turned = np.linalg.eigh(white.T @ surplus @ white)
-    found = white @ turned[:, ::-1][:, :count]
+    beyond, turned = np.linalg.eigh(white.T @ surplus @ white)
+    found = white @ (turned * (beyond > 1e-6))[:, ::-1][:, :count]  # chance alone explains the others
     signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(count)])
     return np.asarray(found * signs, np.float64)

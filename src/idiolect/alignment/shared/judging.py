@@ -159,7 +159,7 @@ def keep(
         vectors = [read(question) for question in questions]
         own = own_of(mine, vectors, embedder.dim)
         x = describe(kind.ground, shared.crowd, own, Asked(questions, vectors, range(len(mine))), but, fold)
-        choices = stack([rows / kind.scale for rows in x], [one.chosen for one in mine], [0] * len(mine), 1)
+        choices = stack([kind.scaled(rows) for rows in x], [one.chosen for one in mine], [0] * len(mine), 1)
         mean, covariance = kind.posteriors(choices)
         payload += _packed(mean[0], covariance[0])
         named = [name if labels or one.item else "" for name, one in zip(own.taken, mine, strict=True)]
@@ -230,7 +230,7 @@ class Judge(Equal):
         vectors = reader(self.embedder, [question], labels)(question)
         own = Own(self.kept.items, self.kept.taken, self.kept.vectors)
         x = describe(self.kind.ground, self.shared.crowd, own, Asked([question], [vectors], [-1]), self.but, self.fold)
-        rows = x[0] / self.kind.scale
+        rows = self.kind.scaled(x[0])
         mean, covariance = self._weights()
         drawn = draw_shares(rows, mean, covariance)
         return Judged(rows, mean, covariance, drawn.mean(axis=0), drawn.std(axis=0))

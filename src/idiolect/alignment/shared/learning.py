@@ -25,6 +25,8 @@ from idiolect.alignment.shared.posterior import (
 )
 from idiolect.alignment.shared.strengths import strengths
 
+CLIP = 6.0
+"""Features farther out than so many deviations count as that far: one odd text must not decide."""
 FREE = 8
 """So many weights differ from person to person, those in which people differ most: 88 bytes each."""
 Vectors = Callable[[Question], Doubles]
@@ -44,6 +46,10 @@ class Kind:
     mean: Doubles
     free: Places
     covariance: Doubles
+
+    def scaled(self, x: Doubles) -> Doubles:
+        """Return features ``[..., features]`` on the scale that they were learnt on."""
+        return _scaled(x, self.scale)
 
     def spread(self, mean: Doubles, covariance: Doubles) -> tuple[Doubles, Doubles]:
         """Return mean and covariance of all weights from those of the free ones."""
@@ -122,14 +128,18 @@ def learn(
 
     plain = described(ground)
     scale = _scale(plain)
-    scaled = replace(plain, x=plain.x / scale)
+    scaled = replace(plain, x=_scaled(plain.x, scale))
     ground = replace(ground, tastes=flat.tastes(ground, scaled, pooled(scaled)))
     choices = described(ground)
     scale = _scale(choices)
-    prior = learn_prior(replace(choices, x=choices.x / scale))
+    prior = learn_prior(replace(choices, x=_scaled(choices.x, scale)))
     differing = np.where(scale == 1.0, 0.0, np.diag(prior.covariance))  # what never differs tells nothing
     free = np.sort(np.argsort(-differing, kind="stable")[: min(FREE, int((differing > 0).sum()))])
     return Kind(ground, scale, prior.mean, free, prior.covariance[np.ix_(free, free)])
+
+
+def _scaled(x: Doubles, scale: Doubles) -> Doubles:
+    return np.clip(x / scale, -CLIP, CLIP)
 
 
 def _scale(choices: Choices) -> Doubles:
