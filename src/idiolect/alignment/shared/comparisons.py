@@ -46,6 +46,12 @@ class Comparison:
     item: str = ""
     labels: bool = False
 
+    @staticmethod
+    def over(record: Record, prompt: str, better: str, worse: str) -> Comparison:
+        """Return that a text won over another where nobody saw them side by side: in either order, by the record."""
+        chosen = int(record.id[-1], 16) % 2
+        return Comparison(record, prompt, (worse, better) if chosen else (better, worse), chosen)
+
     @property
     def question(self) -> Question:
         """What was to be chosen from."""
@@ -73,7 +79,7 @@ def _of(record: Record, labels: tuple[str, ...]) -> Iterator[Comparison]:
         if given.chosen is not None and len(set(given.drafts)) > 1:
             yield Comparison(record, said.question, given.drafts, given.chosen)
         if given.edit.strip() and said.answer.strip() and given.edit.strip() != said.answer.strip():
-            yield Comparison(record, said.question, (given.edit, said.answer), 0)
+            yield Comparison.over(record, said.question, given.edit, said.answer)
         return
     options, choice = record.meta.get("options"), record.meta.get("choice")
     item = str(record.meta.get("item", ""))

@@ -27,7 +27,7 @@ def over_drafts(user: User, ctx: Context, replays: int) -> list[Comparison]:
     calls = [replace(one.call, sampling=Sampling(temperature=0.0, max_tokens=TOKENS)) for one in asked]
     drafts = [made.text.strip() for made in ctx.model.generate(calls)] if calls else []
     return [
-        Comparison(one.record, one.call.query, (one.record.output, draft), 0)
+        Comparison.over(one.record, one.call.query, one.record.output, draft)
         for one, draft in zip(asked, drafts, strict=True)
         if draft and draft != one.record.output.strip()
     ]
