@@ -5,10 +5,11 @@
     python benchmarks/preferences.py --speed --out benchmarks/results/preferences_speed.json   # wants scikit-learn
 
 People of one fold in five are *unseen*: everything is learnt from the others, and of them so many of their own choices
-are given as stand at the top of the curve. Beside them the task's predictors without a language model, the pooled model
-(nobody differs), and a fit to each person's own choices alone (the same features, no one else). The others are *seen*:
-they taught what was learnt, with all but their held-out choices. MovieLens asks which of two films a person rated
-higher. What is written there already is kept, unless it is named by --only.
+are given as stand at the top of the curve. Beside them the task's predictors without a language model, the model that
+knows nothing of the person (impersonal), the one that sees the person's choices but weighs them as everybody does
+(pooled), and a fit to each person's own choices alone (the same features, no one else). The others are *seen*: they
+taught what was learnt, with all but their held-out choices. MovieLens asks which of two films a person rated higher.
+What is written there already is kept, unless it is named by --only.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ TASKS = ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "stud
 COUNTS = (0, 2, 4, 8, 16, 32)
 UNSEEN = 4
 """The fold whose people are unseen."""
-MODELS = ("personal", "pooled", "alone")
 BINS = 15
 HELD = 20
 """So many pairs of films are asked of a person."""
@@ -182,7 +182,7 @@ def asked(
             mine = own[name][max(0, len(own[name]) - count) :]
             part = "seen: all" if place >= 0 else f"unseen: {count}"
             for model, answers in answered(learnt, crowd, mine, held[name], read, place, name).items():
-                if count or model != "alone":
+                if count or model == "personal":
                     out.setdefault(f"{part} {model}", {})[name] = answers
     return out
 
@@ -194,12 +194,15 @@ def answered(
     """Return what each model says of one person's questions."""
     known = [one.question for one in own]
     vectors = [read(question) for question in known]
-    mine = own_of(own, vectors, kind.ground.text.shape[1])
+    dim = kind.ground.text.shape[1]
+    mine = own_of(own, vectors, dim)
     both = Asked(
         [*known, *(one.question for one in held)], [*vectors, *(read(one.question) for one in held)],
         [*range(len(own)), *[-1] * len(held)],
     )  # fmt: skip
     fold = key(name) % FOLDS if place >= 0 else -1
+    bare = Asked(both.questions[len(own) :], both.vectors[len(own) :], [-1] * len(held))
+    stranger = [kind.scaled(rows) for rows in describe(kind.ground, crowd, own_of([], [], dim), bare, place, fold)]
     x = [kind.scaled(rows) for rows in describe(kind.ground, crowd, mine, both, place, fold)]
     choices = stack(x[: len(own)], [one.chosen for one in own], [0] * len(own), 1) if own else None
     nothing = np.zeros((len(kind.mean), len(kind.mean)))
@@ -209,12 +212,12 @@ def answered(
         models["personal"] = kind.spread(mean[0], covariance[0])
         alone = laplace(choices, Prior(kind.mean * 0, np.eye(len(kind.mean))))
         models["alone"] = (alone.mean[0], alone.covariance[0])
-    return {
-        model: [
-            (one.gold, draw_shares(rows, *weights).mean(axis=0)) for one, rows in zip(held, x[len(own) :], strict=True)
-        ]
-        for model, weights in models.items()
+    told = {
+        model: [draw_shares(rows, *weights).mean(axis=0) for rows in x[len(own) :]] for model, weights in models.items()
     }
+    told["impersonal"] = [draw_shares(rows, kind.mean, nothing).mean(axis=0) for rows in stranger]
+    golds = [one.gold for one in held]
+    return {model: list(zip(golds, chances, strict=True)) for model, chances in told.items()}
 
 
 def summed(told: Mapping[str, list[tuple[int, Doubles]]], ordered: bool) -> dict[str, Any]:
