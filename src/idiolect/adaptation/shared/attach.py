@@ -72,7 +72,7 @@ def initial(spec: str, user: User, base_model: str) -> Artifact | None:
 
 def people_under(user: User, calls: Iterable[Call]) -> set[str]:
     """Return whose records shaped the adapters that calls carry: what is trained over these goes when they do."""
-    under = {adapter.id for call in calls for adapter in call.adapters}
+    under = {one.id for call in calls for met in (call, *call.mix) for one in met.adapters or ()}
     return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people} - {user.id}
 
 
