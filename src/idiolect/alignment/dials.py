@@ -137,7 +137,7 @@ class Dials:
         """Return the strengths of instructions in one's own words."""
         if len(self.own_strengths) > len(self.own):
             raise ConfigError(
-                f"{NAME}: {len(self.own_strengths)} own_strengths for {len(self.own)} instructions in own; give one each"
+                f"{NAME}: {len(self.own_strengths)} own_strengths for {len(self.own)} instructions in own; give as many"
             )
         given = (*self.own_strengths, *(1.0 for _ in self.own[len(self.own_strengths) :]))
         return {text: value for text, value in zip(self.own, given, strict=True) if text.strip()}
@@ -208,12 +208,15 @@ def _branches(strengths: Mapping[str, float]) -> list[Branch]:
 
 
 def _said(record: Record) -> dict[str, float]:
-    """Return the strengths that a person's record sets."""
+    """Return the strengths that a person's record sets; what is no named objective or no number sets nothing."""
     given = record.meta.get("dials")
     if not isinstance(given, Mapping):
         return {}
-    _check(given)
-    return {str(name): float(value) for name, value in given.items()}
+    return {
+        name: float(value)
+        for name, value in given.items()
+        if name in INSTRUCTIONS and isinstance(value, int | float) and np.isfinite(value)
+    }
 
 
 def _check(names: Iterable[str]) -> None:
