@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import orjson
 import pytest
 
@@ -18,6 +20,7 @@ from idiolect.errors import ConfigError, UnsupportedCall
 from idiolect.memory.feedback import Feedback, record_of
 from idiolect.pipeline import Idiolect
 from idiolect.prompting.shared.contrast import steered
+from idiolect.store.states import set_state
 from idiolect.store.view import view
 from idiolect.types import Branch, Call, Context, Record, Sampling
 
@@ -92,9 +95,11 @@ def test_the_floor_alone_is_no_dial_and_safety_can_be_more():
 
 
 def test_what_a_person_said_stands_in_for_what_a_request_leaves_open(app):
-    meta = {"always": True, "dials": {"formal": 1.5, "brief": 2, "loud": 3, "warm": "very", "simple": float("nan")}}
+    meta = {"dials": {"formal": 1.5, "brief": 2, "loud": 3, "warm": "very"}}
     said = Record.new("ana", "I like it formal.", time=1e9, kind="preference", meta=meta)
     app.store.add([said])
+    assert plan(app) is ASK
+    set_state(app.store, "ana", said.id, pinned=True)
     call = plan(app, brief=0.5)
     assert strengths(call) == {"formal": 1.5, "brief": 0.5, "safe": 0.375}
     assert [use.id for use in call.used] == [said.id]
@@ -151,8 +156,6 @@ def test_the_likelihood_of_choices_is_bradley_terrys_over_implicit_rewards(app):
 
     (got,) = log_likelihoods(ctx, asked, [turn], 0.1)
     total, plain = 0.0, Call(({"role": "user", "content": "how do rivers run"},))
-    import math
-
     for choice in asked:
         gains = []
         for text in choice.texts:

@@ -41,9 +41,9 @@ class Dials:
     Each objective is a standing instruction, and the model reads the prompt once without and once with each of them:
     ``l = l_0 + sum_i w_i (l_i - l_0)``. A strength ``w`` of 0 is none of it, 1 as much as the instruction in the prompt
     would do, more is beyond it, below 0 its opposite. Linear alignment is 3, Amulet in its own settings 5.65
-    (:mod:`idiolect.decoding.weights`). What a request does not set comes from the person: from a record that is always
-    in mind and says so (``meta["dials"]``, objective to strength), else from what they chose before, where that was
-    learnt. ``safe`` never counts less than a floor while anything else does.
+    (:mod:`idiolect.decoding.weights`). What a request does not set comes from the person: from a pinned record that
+    says so (``meta["dials"]``, objective to strength), else from what they chose before, where that was learnt.
+    ``safe`` never counts less than a floor while anything else does.
     """
 
     helpful: float | None = None
