@@ -9,14 +9,13 @@ Prompts are those of P-Soups (``p_soups/*.json`` of the data folder), drawn by t
 - ``dials``: the objective's instruction as a source of the mixture, ``l_0 + w (l_i - l_0)``, safety's floor included;
 - ``amulet``: the same difference over the instructed prompt, ``l_i + s (l_i - l_0)`` (linear alignment at s = 2,
   Amulet at 4.65), so that s is w - 1;
-- ``mod``: the objective's adapter and the model mixed, ``l_0^(1-w) l_i^w``, w from 0 to 1; the adapter is trained first,
-  on those of the chosen and rejected replies to other prompts that have most of the objective.
+- ``mod``: the objective's adapter and the model mixed, ``l_0^(1-w) l_i^w``, w from 0 to 1; the adapter is trained
+  first, on those of the chosen and rejected replies to other prompts that have most of the objective.
 
 Of each answer the objective is measured (:mod:`idiolect.alignment.shared.objectives`), and as its price how likely the
 plain model finds it [nats a token]. A dial is monotone where the mean of the measure never falls from one strength to
-the next; Spearman's rank correlation over single answers says how tightly it follows. Another run for pairs of
-objectives (``--pairs``) turns both at once; ``--picture`` draws every setting, measure against price, and the front.
-The whole takes about half an hour on two cores.
+the next; Spearman's rank correlation over single answers says how tightly it follows. ``--pairs`` turns
+two objectives at once; ``--picture`` draws every setting, measure against price, and the front.
 """
 
 from __future__ import annotations
