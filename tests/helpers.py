@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from idiolect.backends._generation import log_softmax
+from idiolect.backends._generation import log_softmax, mixed, processed
 from idiolect.backends.toy import ToyBackend
+from idiolect.decoding.branches import sources_of
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
 from idiolect.trainable import Example, Job, Joint, Recipe, Trained, Vectors
@@ -20,7 +21,7 @@ from idiolect.training import peft_format
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Place
 from idiolect.training.pieces import Chosen, Gating, Pieces, best, standard
-from idiolect.types import Body, Call, Completion, Floats, Record
+from idiolect.types import Adapter, Body, Call, Completion, Floats, Record
 
 
 class HashEmbedder:
@@ -56,18 +57,26 @@ class InsideToy(ToyBackend):
     hidden, layers, embedding_norm, vocabulary = 16, 4, 1.0, 257
 
     def _next(self, call: Call, prompts: Any, answer: bytes) -> Floats:
-        row = super()._next(call, prompts, answer)
+        met = [self._adapted(one.adapters) for one in sources_of(call)] if call.mix else [np.float32(0)]
+        rows = np.stack([prompt.logits(answer) + more for prompt, more in zip(prompts, met, strict=True)])
+        row = processed(mixed(rows.astype(np.float32), call), call.logits_processors, list(answer))
         if call.soft_prompt is not None:
             row = row + self._out @ call.soft_prompt.sum(axis=0)
         for steer in call.steering:
             row = row + steer.strength * (self._out @ steer.vector)
-        for adapter in call.adapters:
+        if not call.mix:
+            row = row + self._adapted(call.adapters)
+        return row.astype(np.float32)
+
+    def _adapted(self, adapters: Sequence[Adapter]) -> Any:
+        row = np.float32(0)
+        for adapter in adapters:
             low_rank = peft_format.load(adapter.body.read())
             if "out" in low_rank.modules:
                 row = row + adapter.weight * low_rank.delta("out").sum(axis=1)
                 if (bias := low_rank.modules["out"].bias) is not None:
                     row = row + adapter.weight * low_rank.scaling * bias
-        return row.astype(np.float32)
+        return row
 
     def train(self, jobs: Iterable[Job], recipe: Recipe, **_: Any) -> Iterator[Trained]:
         """An adapter that makes the bytes of what was learnt more likely, and tells prompts apart a little."""

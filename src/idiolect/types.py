@@ -159,18 +159,6 @@ class Block:
     turns: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One weighted branch of a logit mixture; without ``messages`` it is the call's own prompt, personal text included.
-
-    The mixture is ``l_0 + sum_i weight_i * clip(l_i - l_0)`` over log probabilities ``l``, where ``l_0`` is the first
-    branch and the weights sum to 1 (:mod:`idiolect.decoding.mixture`).
-    """
-
-    messages: tuple[Message, ...] | None
-    weight: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Steer(Equal):
     """Add ``strength * vector`` to the output of ``layer`` at generated positions; vector ``[hidden]``."""
@@ -190,6 +178,22 @@ class Adapter:
     id: str
     weight: float
     body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One weighted source of a logit mixture; without ``messages`` it reads the call's own prompt, with personal text.
+
+    The mixture is ``l_0 + sum_i weight_i * clip(l_i - l_0)`` over log probabilities ``l``, where ``l_0`` is the first
+    branch and the weights sum to 1 (:mod:`idiolect.decoding.mixture`). Soft prompt, steering and adapters of the call
+    belong to the branches that read its own prompt; ``instruction`` stands at the end of such a prompt's system
+    message. ``adapters`` take the place of those that the branch would meet: ``()`` is the model without any.
+    """
+
+    messages: tuple[Message, ...] | None
+    weight: float
+    instruction: str = ""
+    adapters: tuple[Adapter, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +274,7 @@ class Call(Equal):
             "soft_prompt": self.soft_prompt is not None,
             "mix": bool(self.mix),
             "steering": bool(self.steering),
-            "adapters": bool(self.adapters),
+            "adapters": bool(self.adapters) or any(branch.adapters for branch in self.mix),
             "choose": self.choose is not None,
             "logits_processors": bool(self.logits_processors),
         }

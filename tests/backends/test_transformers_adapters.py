@@ -214,6 +214,43 @@ def test_in_a_mixture_they_belong_to_the_calls_own_prompt(any_model):
         any_model.generate([replace(calls[1], mix=(Branch(MANY[0].messages, 1.0),))])
 
 
+def test_sources_of_a_mixture_may_meet_adapters_of_their_own(any_model):
+    """Each source's logits are those of the merged model read alone; instructions stand in its system message."""
+    worn_by = [call.adapters for call in adapted(any_model)]
+    calls = [
+        replace(
+            call,
+            mix=(
+                Branch(None, -0.75), Branch(None, 0.5, "red", other), Branch(None, 0.75, adapters=()),
+                Branch(MANY[n].messages, 0.5, adapters=other),
+            ),
+        )
+        for n, (call, other) in enumerate(zip(adapted(any_model), reversed(worn_by), strict=True))
+    ]  # fmt: skip
+    found = any_model.token_logprobs(calls, texts(calls))
+    for n, (call, text) in enumerate(zip(calls, texts(calls), strict=True)):
+        ids = any_model._loaded().tokens(text)
+        plain, other = replace(call, mix=()), call.mix[1].adapters
+        told = ({"role": "system", "content": "red"}, *call.messages)
+        alone = [
+            plain, replace(plain, messages=told, adapters=other), replace(plain, adapters=()),
+            replace(plain, messages=MANY[n].messages, adapters=other),
+        ]  # fmt: skip
+        rows = [log_softmax(plain_logits(any_model, one, ids)) for one in alone]
+        mixed = rows[0] + sum(
+            branch.weight * np.clip(row - rows[0], -10, 10) for branch, row in zip(call.mix[1:], rows[1:], strict=True)
+        )
+        expected = log_softmax(mixed)
+        np.testing.assert_allclose(found[n], [expected[at, token] for at, token in enumerate(ids)], atol=1e-4)
+        np.testing.assert_allclose(any_model.token_logprobs([call], [text])[0], found[n], atol=1e-5)
+    assert any_model.generate(calls) == [any_model.generate([call])[0] for call in calls]
+    one = replace(calls[1], adapters=(), mix=(Branch(None, 1.0, adapters=worn_by[1]),))
+    same = replace(calls[1], mix=(), adapters=worn_by[1])
+    np.testing.assert_allclose(*any_model.token_logprobs([one, same], [texts(calls)[1]] * 2), atol=1e-5)
+    twice = replace(one, mix=(Branch(None, 0.4, adapters=worn_by[1]), Branch(None, 0.6, adapters=worn_by[1])))
+    np.testing.assert_allclose(*any_model.token_logprobs([twice, same], [texts(calls)[1]] * 2), atol=1e-5)
+
+
 def test_activations_and_gradients_meet_them_too(any_model):
     calls = [replace(call, soft_prompt=some(n, 2, HIDDEN)) for n, call in enumerate(adapted(any_model))]
     engine = any_model._loaded()

@@ -52,6 +52,17 @@ def test_the_plausibility_of_a_mixture_makes_another_question():
     assert prompt_hash(mixed) != prompt_hash(replace(mixed, plausibility=0.1))
 
 
+def test_what_a_source_of_a_mixture_reads_and_meets_makes_another_question():
+    found = {
+        prompt_hash(Call(ASK.messages, mix=(branch,)))
+        for branch in (
+            Branch(None, 1.0), Branch(None, 1.0, "Be brief."), Branch(None, 1.0, adapters=()),
+            Branch(None, 1.0, adapters=(Adapter("a", 1.0, Body.of(b"weights")),)),
+        )
+    }  # fmt: skip
+    assert len(found) == 4
+
+
 def test_the_inside_of_a_backend_can_be_reached():
     model, inner = counted(InsideToy()), InsideToy()
     assert (model.hidden, model.layers, model.embedding_norm) == (inner.hidden, inner.layers, inner.embedding_norm)

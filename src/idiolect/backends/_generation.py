@@ -9,7 +9,7 @@ import numpy as np
 
 from idiolect.decoding.mixture import mixture
 from idiolect.errors import InputError, UnsupportedCall
-from idiolect.types import Branch, Call, Floats, LogitsProcessor, Message, Sampling
+from idiolect.types import Call, Floats, LogitsProcessor, Sampling
 
 
 def refuse_unmet(calls: Iterable[Call], backend: str, supports: frozenset[str]) -> None:
@@ -33,12 +33,6 @@ def check_lengths(calls: Sequence[Call], continuations: Sequence[str]) -> None:
     """Raise :class:`InputError` unless there is one continuation for each call."""
     if len(calls) != len(continuations):
         raise InputError(f"{len(calls)} calls but {len(continuations)} continuations; give one for each call")
-
-
-def branches_of(call: Call) -> list[tuple[Message, ...]]:
-    """Return the prompts to decode from: one for each branch of a mixture, else the call's own."""
-    branches = call.mix or (Branch(None, 1.0),)
-    return [call.messages if branch.messages is None else branch.messages for branch in branches]
 
 
 def mixed(logits: Floats, call: Call) -> Floats:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from idiolect import models
+from idiolect.decoding.branches import lost, sources_of
 from idiolect.decoding.steering import steered, vectors
 from idiolect.errors import ConfigError, InputError, MissingExtra, ModelError, UnsupportedCall
 from idiolect.models.convert import no_progress_bars
 from idiolect.training.modules import Site, sites
-from idiolect.types import Adapter, Branch, Call, Floats, Message, Steer
+from idiolect.types import Adapter, Call, Floats, Message, Steer
 
 if TYPE_CHECKING:
     from idiolect.backends._torch_adapters import Plan
@@ -125,24 +126,20 @@ class Engine:
     def rows(self, call: Call) -> list[Row]:
         """Return what is read for a call: one row for each branch of its mixture, else one.
 
-        Soft prompt, steering and adapters belong to the call's own prompt; other branches are read without. Raises
-        :class:`UnsupportedCall` where no branch is the call's own, so that they would be lost, and
-        :class:`InputError` where soft prompt or steering do not fit the model.
+        Soft prompt, steering and adapters belong to the call's own prompt; other branches are read without, and a
+        branch may bring adapters. Raises :class:`UnsupportedCall` where no branch reads what the call brings, so that
+        it would be lost, and :class:`InputError` where soft prompt or steering do not fit the model.
         """
-        mix = call.mix or (Branch(None, 1.0),)
-        lost = sorted(call.needs & {"soft_prompt", "steering", "adapters"})
-        if all(branch.messages is not None for branch in mix) and lost:
-            raise UnsupportedCall("a mixture without the call's own prompt", "transformers", lost[-1], ())
+        if unread := lost(call):
+            raise UnsupportedCall("a mixture without the call's own prompt", "transformers", unread[-1], ())
         soft, steering = call.soft_prompt, call.steering
         if soft is not None and (soft.ndim != 2 or soft.shape[1] != self.hidden):
             raise InputError(f"a soft prompt of shape {soft.shape} does not fit the model's [tokens, {self.hidden}]")
         vectors([steering], len(self.layers), self.hidden)
-        rows = [
-            Row(tuple(self.prompt(call.messages, call)), soft, steering, call.adapters)
-            if branch.messages is None
-            else Row(tuple(self.prompt(branch.messages, call)))
-            for branch in mix
-        ]
+        rows = []
+        for one in sources_of(call):
+            inside = (soft, steering) if one.own else (None, ())
+            rows.append(Row(tuple(self.prompt(one.messages, call)), *inside, one.adapters))
         self.check_length(max(map(len, rows)))
         return rows
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from idiolect.backends._generation import (
     TextOut,
-    branches_of,
     check_lengths,
     draw,
     log_softmax,
@@ -22,6 +21,7 @@ from idiolect.backends._generation import (
     processed,
     refuse_unmet,
 )
+from idiolect.decoding.branches import sources_of
 from idiolect.decoding.choosing import generate_chosen, whole
 from idiolect.errors import InputError, ModelError
 from idiolect.registry import backend
@@ -123,7 +123,7 @@ class ToyBackend:
     def _prompts(self, call: Call) -> list[_Prompt]:
         if self._table is None:
             self._table = _base()
-        texts = [render(messages) for messages in branches_of(call)]
+        texts = [render(one.messages) for one in sources_of(call)]
         longest = max(map(len, texts))
         if longest > self.context:
             raise InputError(f"the prompt has {longest} tokens, the model reads at most {self.context}")

@@ -45,7 +45,7 @@ class TransformersBackend:
 
     A soft prompt stands before the whole prompt. Steering acts on the tokens of the answer and never on the prompt, so
     the first token is drawn, and a text of one token scored, without it. In a mixture both, and adapters, belong to the
-    branches that are the call's own prompt.
+    branches that are the call's own prompt, unless a branch brings adapters of its own.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -88,7 +88,8 @@ class TransformersBackend:
             return whole(self.generate([call])[0])
         engine = self._loaded()
         answer = Answer(call, engine, self.max_tokens)
-        engine.adapters.weights(call.adapters)  # what does not fit is refused at once
+        for row in answer.rows:
+            engine.adapters.weights(row.adapters)  # what does not fit is refused at once
         return (chunk for _, chunk in self._decode(engine, [answer]))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:

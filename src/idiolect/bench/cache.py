@@ -80,7 +80,15 @@ def _content(call: Call) -> Iterator[bytes]:
     yield orjson.dumps([list(call.messages), dict(call.extra)], default=repr, option=orjson.OPT_SORT_KEYS)
     sampling = call.sampling
     yield repr((sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.stop)).encode()
-    mix = [(branch.messages, branch.weight) for branch in call.mix]
+    mix = [
+        # what was kept before a source had these fields stays what it was
+        (
+            one.messages,
+            one.weight,
+            *((one.instruction, one.adapters) if one.instruction or one.adapters is not None else ()),
+        )
+        for one in call.mix
+    ]
     yield repr((mix, call.plausibility) if call.plausibility else mix).encode()
     yield repr(call.adapters).encode()
     yield b"" if call.soft_prompt is None else call.soft_prompt.tobytes()

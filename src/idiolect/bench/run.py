@@ -268,7 +268,7 @@ class Bench:
             "embedder": "" if self.embedder is None else self.embedder.fingerprint,
             "scored_by": "text" if not likelihood else "both" if task.form == "text" and task.writes else "likelihood",
             "data": {"hash": _hash(files), "files": files},
-            "packages": dict(_versions()),
+            "packages": dict(versions()),
             "machine": machine(),
             "dropped": dict(dataset.dropped),
             "metrics": [{"name": metric.name, "better": metric.better} for metric in metrics],
@@ -425,7 +425,8 @@ def _hash(files: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256("".join(str(file["sha256"]) for file in files).encode()).hexdigest()[:16] if files else ""
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield the packages that numbers depend on, with the versions that are installed."""
     for package in _PACKAGES:
         try:
             yield package, version(package)

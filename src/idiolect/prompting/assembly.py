@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from idiolect import registry
+from idiolect.decoding.branches import instructed
 from idiolect.errors import UnsupportedCall
 from idiolect.prompting.muting import without_muted
 from idiolect.text.budget import line, share_out
@@ -95,12 +96,7 @@ def _with_notes(messages: Sequence[Message], blocks: Sequence[Block]) -> list[di
         out[last]["content"] = _before(out[last].get("content"), fresh)
     else:
         stable += fresh
-    head = f"{NOTICE}\n{stable}".rstrip("\n")
-    if out and out[0].get("role") in ("system", "developer"):
-        out[0]["content"] = _after(out[0].get("content"), head)
-    else:
-        out.insert(0, {"role": "system", "content": head})
-    return out
+    return [dict(message) for message in instructed(out, f"{NOTICE}\n{stable}".rstrip("\n"))]
 
 
 def _render(blocks: Sequence[Block]) -> str:
@@ -122,9 +118,3 @@ def _before(content: object, text: str) -> object:
     if isinstance(content, list):
         return [{"type": "text", "text": text}, *content]
     return f"{text}\n{content or ''}"
-
-
-def _after(content: object, text: str) -> object:
-    if isinstance(content, list):
-        return [*content, {"type": "text", "text": text}]
-    return f"{content}\n\n{text}" if content else text

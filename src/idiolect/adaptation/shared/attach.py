@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol, cast
 
 from idiolect import registry
+from idiolect.decoding.branches import sources_of
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import Named, fold
 from idiolect.types import Adapter, Artifact, Call, Context, Used, User
@@ -72,7 +73,7 @@ def initial(spec: str, user: User, base_model: str) -> Artifact | None:
 
 def people_under(user: User, calls: Iterable[Call]) -> set[str]:
     """Return whose records shaped the adapters that calls carry: what is trained over these goes when they do."""
-    under = {adapter.id for call in calls for adapter in call.adapters}
+    under = {adapter.id for call in calls for source in sources_of(call) for adapter in source.adapters}
     return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people} - {user.id}
 
 

@@ -98,9 +98,14 @@ def overview_svg(found: Sequence[Mapping[str, Any]]) -> str:
     foot = _lines(f"● method, □ control, ┆ no gain. {_READING}", width)
     parts += [_text(_GAP, end + 12 + 16 * n, line, "t s v") for n, line in enumerate(foot)]
     size = (width, end + 16 * len(foot) + 12)
-    ground = svg.tag("rect", width=size[0], height=size[1], rx=6.0, class_="ground")
     said = " ".join(f"{name}: {_said(run, layout)}." for name, run in zip(names, runs, strict=True))
-    drawn = svg.drawing("overview", _TITLE, said, size, [svg.tag("style", _style()), ground, *parts])
+    return drawn_alone("overview", _TITLE, said, size, parts)
+
+
+def drawn_alone(key: str, title: str, said: str, size: tuple[float, float], parts: Sequence[str]) -> str:
+    """Return a drawing with its style and a light ground of its own: a file that needs nothing else."""
+    ground = svg.tag("rect", width=size[0], height=size[1], rx=6.0, class_="ground")
+    drawn = svg.drawing(key, title, said, size, [svg.tag("style", _style()), ground, *parts])
     return drawn.replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]:g}"', 1) + "\n"
 
 
