@@ -1,13 +1,13 @@
 """Soup: a person's weighted sum of several adapters (rewarded soups, arXiv:2306.04488; P-Soups, arXiv:2310.11564).
 
 The changes of the weights are added, which is exact; published code averages the factors, which is another model.
-Members are what other methods learnt: for everyone, or for people who share, whose adapters are then everybody's to mix.
+Members are what other methods learnt: for everyone, or for people who share, whose adapters then serve everybody.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -18,7 +18,7 @@ import orjson
 from idiolect import registry
 from idiolect.adaptation.shared.attach import KIND, Begins, attached, plain
 from idiolect.adaptation.shared.examples import Writer, newest
-from idiolect.alignment.shared.choices import chosen, pairs
+from idiolect.alignment.shared import choices
 from idiolect.alignment.shared.mixing import Weights, best_weights
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import Named, fold
@@ -44,7 +44,7 @@ class Soup:
     """
 
     members: tuple[str, ...] = ("dpo",)
-    """Methods whose adapters are mixed: everybody's (``task_lora``), and those of people who share (``dpo``, ``lora``)."""
+    """Methods whose adapters are mixed: everybody's (``task_lora``), those of people who share (``dpo``, ``lora``)."""
     weights: tuple[float, ...] = ()
     """How much of each of ``members``; without any they are learnt for each person."""
     context: tuple[str, ...] = ("profile", "retrieval")
@@ -100,15 +100,10 @@ class Soup:
 
     @property
     def _methods(self) -> tuple[tuple[str, Begins], ...]:
+        """The methods whose adapters are mixed; :class:`ConfigError` for one that learns none."""
         if self.weights and len(self.weights) != len(self.members):
             raise ConfigError(f"{NAME}: {len(self.members)} members and {len(self.weights)} weights; give one for each")
-        made = [named for spec in self.members for named in registry.make_folded(spec)]
-        for name, one in made:
-            if not hasattr(one, "current") or "adapters" not in registry.methods.get(name).info["needs"]:
-                raise ConfigError(
-                    f"{NAME}: {name!r} learns no adapters; members are methods such as dpo, lora, task_lora"
-                )
-        return tuple((name, cast("Begins", one)) for name, one in made)
+        return tuple(_member(spec) for spec in self.members)
 
     @property
     def _given(self) -> dict[str, Any]:
@@ -127,31 +122,36 @@ class Soup:
         everybody, pool = list(users), list[Artifact]()
         if self.weights or not everybody:
             return
-        for name, one in self._methods:
-            if registry.methods.get(name).info["together"]:
-                pool += [found for found in [one.current(everybody[0], ctx.model.fingerprint)] if found is not None]
-                continue
-            own = dict[str, Artifact]()
-            for user in everybody:
-                if (there := one.current(user, ctx.model.fingerprint)) is not None:
-                    own[user.id] = there
-            if isinstance(one, Fits):
-                for artifact in one.fit([user for user in everybody if user.id not in own], ctx):
-                    yield artifact
-                    if artifact.kind == KIND and artifact.body is not None:
-                        own[artifact.user_id] = artifact
-            givers = sorted(own, key=lambda user: (-len(own[user].record_ids), user))[: self.people]
-            for user in givers:
-                pool.append(shared := self._shared(own[user], name))
-                yield shared
+        for spec, (name, one) in zip(self.members, self._methods, strict=True):
+            if _learns_together(name):
+                found = one.current(everybody[0], ctx.model.fingerprint)
+                pool += [] if found is None else [found]
+            else:
+                pool += yield from self._adapters(spec, one, everybody, ctx)
         for done, user in enumerate(everybody, 1):
             yield from self._weigh(user, pool, ctx)
             if ctx.progress is not None:
                 ctx.progress(done, len(everybody))
 
-    def _shared(self, own: Artifact, name: str) -> Artifact:
+    def _adapters(
+        self, spec: str, one: Begins, everybody: Sequence[User], ctx: Context
+    ) -> Generator[Artifact, None, list[Artifact]]:
+        """Yield what a member learns for people, and their adapters as everybody's; return these."""
+        there = {user.id: one.current(user, ctx.model.fingerprint) for user in everybody}
+        own = {giver: found for giver, found in there.items() if found is not None}
+        if isinstance(one, Fits):  # nobody is trained again on the same
+            for made in one.fit(everybody, ctx):
+                yield made
+                if made.kind == KIND and made.body is not None:
+                    own[made.user_id] = made
+        givers = sorted(own, key=lambda giver: (-len(own[giver].record_ids), giver))[: self.people]
+        shared = [self._shared(own[giver], spec) for giver in givers]
+        yield from shared
+        return shared
+
+    def _shared(self, own: Artifact, spec: str) -> Artifact:
         """Return a person's adapter as everybody's, for as long as the person shares."""
-        of = hashlib.blake2b(f"{name}\x1f{own.user_id}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        of = hashlib.blake2b(f"{spec}\x1f{own.user_id}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         return Artifact.new(
             EVERYONE, KIND, method=NAME, settings={**self._given, _OF: of},
             payload=orjson.dumps({"rests_on": own.id, "owner": own.user_id, "rank": _rank(own)}), record_ids=(),
@@ -165,11 +165,13 @@ class Soup:
             mine = one.kind == KIND and one.method == NAME and one.user_id == EVERYONE
             if mine and base_model in ("", one.base_model) and one.settings.get("members") == self._given["members"]:
                 found.setdefault(str(one.settings[_OF]), one)
-        everybodys = [
-            one.current(user, base_model) for name, one in self._methods
-            if base_model and registry.methods.get(name).info["together"]
-        ]  # fmt: skip
-        return [*(one for one in everybodys if one is not None), *(found[of] for of in sorted(found))]
+        together = {name for name, _ in self._methods if _learns_together(name)}
+        if not base_model:  # any model's will do to say that there is something
+            learnt = [one for one in user.artifacts if one.user_id == EVERYONE and one.method in together]
+        else:
+            both = (one.current(user, base_model) for name, one in self._methods if name in together)
+            learnt = [one for one in both if one is not None]
+        return [*learnt, *(found[of] for of in sorted(found))]
 
     # -- weights -----------------------------------------------------------------------------------------------
 
@@ -220,9 +222,9 @@ class Soup:
     def _asked(self, user: User, ctx: Context) -> tuple[list[Example], list[Record], bool]:
         """Return what weights are measured on, the records it comes from, and whether it is choices."""
         writer = Writer(self.parts, ctx, self.tokens)
-        found = chosen(user, self.choices, () if ctx.template is None else ctx.template.options)
+        found = choices.chosen(user, self.choices, () if ctx.template is None else ctx.template.options)
         if found:
-            return pairs(writer, user, found, self.rivals), [one.record for one in found], True
+            return choices.pairs(writer, user, found, self.rivals), [one.record for one in found], True
         records = newest(user, self.choices)
         return writer.examples(user, records), records, False
 
@@ -238,19 +240,29 @@ class Soup:
         """
         if ctx.check is not None:
             ctx.check()
-        texts = [
-            (one.call, text) for one in asked for text in ([one.text, one.rejected or ""] if preference else [one.text])
-        ]
+        texts = [(one.call, one.text) for one in asked]
+        texts += [(one.call, one.rejected or "") for one in asked if preference]
         sums = [(0.0,) * len(members), *tried]
         calls = [_dressed(call, members, weights) for weights in sums for call, _ in texts]
         scores = np.array(ctx.model.logprobs(calls, [text for _ in sums for _, text in texts])).reshape(len(sums), -1)
         share = np.array([one.weight for one in asked])
         if preference:
-            gains = (scores[1:] - scores[0]).reshape(len(tried), -1, 2)
-            each = -np.logaddexp(0.0, -self.beta * (gains[..., 0] - gains[..., 1]))
+            chosen, rejected = np.split(scores[1:] - scores[0], 2, axis=1)
+            each = -np.logaddexp(0.0, -self.beta * (chosen - rejected))
         else:
             each = scores[1:] / [max(1, len(text.encode())) for _, text in texts]
         return [float(value) for value in each @ share / share.sum()]
+
+
+def _member(spec: str) -> tuple[str, Begins]:
+    (name, one), *more = registry.make_folded(spec)
+    if more or not hasattr(one, "current") or "adapters" not in registry.methods.get(name).info["needs"]:
+        raise ConfigError(f"{NAME}: {spec!r} learns no adapters; name methods that do: dpo, lora, task_lora")
+    return name, cast("Begins", one)
+
+
+def _learns_together(name: str) -> bool:
+    return bool(registry.methods.get(name).info["together"])
 
 
 def _dressed(call: Call, members: Sequence[Artifact], weights: Weights) -> Call:
