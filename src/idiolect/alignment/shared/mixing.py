@@ -16,8 +16,9 @@ def best_weights(
 
     Weights are at least 0 and add up to at most 1: what is left goes to the model as it is, which is a corner of the
     simplex like each member. The search begins at the best corner, or at the mean of the members where that is better,
-    and goes along the lines to the corners, best first, ``steps`` points on each; it ends after ``rounds`` or where
-    none is better. ``value`` measures several weights at once, higher is better.
+    and goes along the lines to the corners, best first, ``steps`` points on each and the one that is as far from the
+    corner as can be; it ends after ``rounds`` or where none is better. ``value`` measures several weights at once,
+    higher is better.
     """
     corners: list[Weights] = [tuple(float(n == m) for m in range(members)) for n in range(members)]
     none: Weights = (0.0,) * members
@@ -30,6 +31,7 @@ def best_weights(
         before = highest
         for corner in (first[n] for n in order):
             line = [_towards(best, corner, step / steps) for step in range(1, steps)]
+            line += _away(best, corner)
             scores = list(value(line))
             top = max(range(len(line)), key=scores.__getitem__)
             if scores[top] > highest + _GAIN:
@@ -37,6 +39,14 @@ def best_weights(
         if highest <= before + _GAIN:
             break
     return best, highest - bare
+
+
+def _away(one: Weights, corner: Weights) -> list[Weights]:
+    """Return the weights without what they have of a corner, all else in proportion; nothing where that is all."""
+    share = float(sum(mine for mine, there in zip(one, corner, strict=True) if there)) if any(corner) else 1 - sum(one)
+    if not 0 < share < 1:
+        return []
+    return [tuple(0.0 if there else mine / (1 - share) for mine, there in zip(one, corner, strict=True))]
 
 
 def _towards(one: Weights, corner: Weights, part: float) -> Weights:
