@@ -9,7 +9,7 @@ from adaptation.people import Person, Trains, context
 from alignment.people import COLOURS, NOW, SMALL, WORDS, asked, edited, house, leans, plan, seen, took
 from helpers import say
 from idiolect import registry
-from idiolect.alignment.shared.objectives import margins
+from idiolect.alignment.shared.rewards import margins
 from idiolect.errors import ConfigError, UnknownName
 from idiolect.evidence.weights import owns_weights
 from idiolect.store.adapters import adapters
