@@ -79,11 +79,17 @@ class InsideToy(ToyBackend):
         return row
 
     def train(self, jobs: Iterable[Job], recipe: Recipe, **_: Any) -> Iterator[Trained]:
-        """An adapter that makes the bytes of what was learnt more likely, and tells prompts apart a little."""
+        """An adapter that makes the bytes of what was learnt more likely, and tells prompts apart a little.
+
+        Those of what was rejected become less likely where preferences are learnt.
+        """
         for job in jobs:
             row = np.zeros((257, 1), np.float32)
             for example in job.examples:
                 row[:, 0] += np.bincount(np.frombuffer(example.text.encode(), np.uint8), minlength=257) / 50
+                if recipe.objective == "preference":
+                    rejected = (example.rejected or "").encode()
+                    row[:, 0] -= np.bincount(np.frombuffer(rejected, np.uint8), minlength=257) / 50
                 row[:, 0] += (
                     np.bincount(np.frombuffer(repr(example.call.messages).encode(), np.uint8), minlength=257) / 5e4
                 )

@@ -16,12 +16,18 @@ class Example:
     Adapters of the call lie under the trained one and stay as they are; they are the same for all examples of a
     training. ``weight`` is how much the example counts beside the others of its step. The end of the turn is not learnt
     where the text was cut (``ends = False``).
+
+    A comparison has a text too that was ``rejected`` for the other; ``margins`` say by how much each of several other
+    objectives likes the text better than the rejected one, ``r_j(text) - r_j(rejected)``.
     """
 
     call: Call
     text: str
     weight: float = 1.0
     ends: bool = True
+    rejected: str | None = None
+    rejected_ends: bool = True
+    margins: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +73,23 @@ class Recipe:
     dtype: Literal["float32", "float16"] = "float16"
     """How the finished weights are written."""
     seed: int = 0
+    objective: Literal["likelihood", "preference"] = "likelihood"
+    """Learn texts, or that they were chosen over the rejected ones (DPO, arXiv:2305.18290): ``-log sigmoid(z)`` with
+    ``z = beta * (log pi(text) / ref(text) - log pi(rejected) / ref(rejected))``. The reference is the model without
+    the adapter, all that lies under it included."""
+    beta: float = 0.1
+    """How strongly the preference objective holds the model to the reference: higher moves it less."""
+    weights: tuple[float, ...] = (1.0,)
+    """Of several objectives ``w_0`` of the comparisons, then ``w_j`` of each margin (MODPO, arXiv:2310.03708):
+    ``z`` becomes ``(z - sum_j w_j margin_j) / w_0``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A finished adapter in PEFT's format.
 
-    ``losses`` [nats a token] is the mean of each pass over the examples, ``held`` the held-out loss before the first
-    pass and after each; both are empty where there was nothing to learn from or to hold out.
+    ``losses`` [nats a token, or a comparison] is the mean of each pass over the examples, ``held`` the held-out loss
+    before the first pass and after each; both are empty where there was nothing to learn from or to hold out.
     """
 
     key: str

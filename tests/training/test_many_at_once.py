@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from idiolect.backends.transformers import TransformersBackend
-from idiolect.errors import InputError, Stopped
-from idiolect.trainable import Example, Job, Recipe
+from idiolect.errors import InputError
+from idiolect.trainable import Example, Job
 from idiolect.training import peft_format
 from idiolect.training.plan import Plan
 from idiolect.types import Adapter, Body
 from tiny import ask
 from training.families import write_family
+from training.running import RECIPE, Kept, apart, killed, tensors, trained, weights
 
 torch = pytest.importorskip("torch")
 
@@ -27,8 +28,6 @@ PEOPLE = {
     "cleo": [("red", "red red red red"), ("blue", "on and on and"), ("bob", "likes ana"), ("a cat", "dog")],
     "dora": [("now", "here")],
 }  # fmt: skip
-RECIPE = Recipe(rank=4, alpha=8, epochs=3, batch=2, rate=1e-3, dtype="float32")
-# Adam divides by the size of the gradient, so that rounding grows with the rate; tests of equality keep it usual.
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen3", "gemma2", "gpt2"])
@@ -47,25 +46,6 @@ def job(name, held=(), **more):
     return Job(name, [Example(ask(q), t) for q, t in PEOPLE[name]], [Example(ask(q), t) for q, t in held], **more)
 
 
-def trained(model, jobs, recipe=RECIPE, **more):
-    return {one.key: one for one in model.train(jobs, recipe, **more)}
-
-
-def weights(one):
-    return peft_format.load(one.body.read())
-
-
-def apart(one, two):
-    """The largest difference of any factor."""
-    mine, other = weights(one), weights(two)
-    assert mine.modules.keys() == other.modules.keys()
-    return max(
-        float(np.abs(getattr(mine.modules[n], side) - getattr(other.modules[n], side)).max())
-        for n in mine.modules
-        for side in "ab"
-    )
-
-
 def by_peft(model, name, recipe, only=None):
     """Train one person as PEFT's documentation shows: an adapter on the model, a loop, no other people."""
     peft = pytest.importorskip("peft")
@@ -79,7 +59,7 @@ def by_peft(model, name, recipe, only=None):
         r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(first.modules), lora_dropout=0.0, fan_in_fan_out=gpt
     )
     theirs = peft.get_peft_model(plain, config)
-    state = {k: torch.from_numpy(v) for k, v in _tensors(first).items()}
+    state = {k: torch.from_numpy(v) for k, v in tensors(first).items()}
     peft.set_peft_model_state_dict(theirs, state)
     rows = []
     for example in job(name).examples:
@@ -102,14 +82,6 @@ def by_peft(model, name, recipe, only=None):
         optimizer.zero_grad()
     found = {k: v.detach().numpy() for k, v in peft.get_peft_model_state_dict(theirs).items()}
     return peft_format.read(found, peft_format.config_of(first))
-
-
-def _tensors(adapter):
-    return {
-        f"base_model.model.{name}.lora_{side.upper()}.weight": getattr(one, side)
-        for name, one in adapter.modules.items()
-        for side in "ab"
-    }
 
 
 def test_together_equals_peft_one_by_one(model):
@@ -243,35 +215,6 @@ def test_mutations_are_seen(llama, monkeypatch):
         patch.setattr(_torch_lowrank.Batch, "groups", property(lambda self: self.places[1:] + self.places[:1]))
         mixed = trained(llama, jobs)
     assert max(apart(trained(llama, [one])[one.key], mixed[one.key]) for one in jobs) > 1e-4
-
-
-class Kept:
-    def __init__(self):
-        self.saved, self.dropped = {}, []
-
-    def load(self, key):
-        return self.saved.get(key)
-
-    def save(self, key, data):
-        self.saved[key] = data
-
-    def drop(self, key):
-        self.dropped.append(key)
-        self.saved.pop(key, None)
-
-
-def killed(model, jobs, recipe, kept, steps):
-    """Train until so many steps are made, and return what was finished by then."""
-    left = iter(range(steps))
-
-    def check():
-        if next(left, None) is None:
-            raise Stopped("killed")
-
-    finished, run = {}, model.train(jobs, recipe, check=check, checkpoints=kept)
-    with pytest.raises(Stopped):
-        finished.update((one.key, one) for one in run)
-    return finished
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 7])

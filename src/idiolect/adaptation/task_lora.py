@@ -63,8 +63,11 @@ class TaskLora:
         """Personalize the prompt, and add everybody's adapter; nothing for somebody without history."""
         if user.count == 0:
             return call
-        artifact = adapter_of(user, NAME, self._learnt, ctx.model.fingerprint, EVERYONE)
-        return dressed(call, user, ctx, self.parts, artifact, NAME, self.weight)
+        return dressed(call, user, ctx, self.parts, self.current(user, ctx.model.fingerprint), NAME, self.weight)
+
+    def current(self, user: User, base_model: str) -> Artifact | None:
+        """Return the newest adapter learnt with these settings for these weights."""
+        return adapter_of(user, NAME, self._learnt, base_model, EVERYONE)
 
     @property
     def parts(self) -> tuple[Named, ...]:

@@ -15,12 +15,12 @@ from idiolect.training.factors import Factors, LowRank
 from idiolect.training.generator import Stacked
 from idiolect.training.modules import Place, chosen, places, sites
 from idiolect.training.pieces import Chosen, Gating, Pieces
-from idiolect.training.rows import TokenRow
+from idiolect.training.rows import Learnable, TokenPair, TokenRow
 from idiolect.types import Adapter, Body, Floats
 
 TOKENS, TOKENS_ON_GPU = 1024, 1 << 15
 """Tokens of a pass. On a CPU more of them no longer fit its caches."""
-Prepared = tuple[Job, list[TokenRow], list[TokenRow], str]
+Prepared = tuple[Job, list[Learnable], list[Learnable], str]
 
 
 def train(
@@ -36,6 +36,7 @@ def train(
     """Train an adapter for each job, at most ``places`` at a time; :class:`InputError` for what cannot be learnt."""
     from idiolect.training._torch_trainer import Trainer
 
+    _check(recipe)
     waiting = iter(jobs)
     first = next(waiting, None)
     if first is None:
@@ -58,6 +59,7 @@ def train_jointly(
     """Train one adapter and each person's vector; :class:`InputError` for what cannot be learnt."""
     from idiolect.training._torch_plora import Together
 
+    _texts_alone(recipe)
     if not any(job.examples for job in jobs):
         raise InputError("nobody has an example to learn from")
     under = _under(jobs)
@@ -81,6 +83,7 @@ def train_vectors(
     """Train vectors of other people over ``learnt``, a shared adapter and its projection, ``places`` at a time."""
     from idiolect.training._torch_newcomers import Newcomers
 
+    _texts_alone(recipe)
     waiting = (job for job in jobs if job.examples)
     first = next(waiting, None)
     if first is None:
@@ -165,8 +168,54 @@ def rows_of(engine: Engine, examples: Sequence[Example], under: tuple[Adapter, .
     return out
 
 
+def pairs_of(
+    engine: Engine, examples: Sequence[Example], under: tuple[Adapter, ...], recipe: Recipe
+) -> list[TokenPair]:
+    """Return comparisons as pairs of token rows, with what the other objectives say for the chosen one."""
+    for one in examples:
+        if one.rejected is None:
+            raise InputError(
+                "preferences are learnt from comparisons, and an example has no rejected text; leave it out"
+            )
+        if len(one.margins) != len(recipe.weights) - 1:
+            raise InputError(
+                f"an example has {len(one.margins)} margins, but the recipe weighs {len(recipe.weights) - 1} other "
+                "objectives; give one margin for each"
+            )
+    chosen = rows_of(engine, examples, under)
+    over = [replace(one, text=one.rejected or "", ends=one.rejected_ends) for one in examples]
+    margins = [sum(w * m for w, m in zip(recipe.weights[1:], one.margins, strict=True)) for one in examples]
+    return [TokenPair(*both) for both in zip(chosen, rows_of(engine, over, under), margins, strict=True)]
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.objective == "likelihood":
+        return
+    if recipe.beta <= 0:
+        raise InputError(f"beta is {recipe.beta}; preferences are learnt with one above 0, such as 0.1")
+    if not recipe.weights or recipe.weights[0] <= 0:
+        raise InputError(
+            f"the weights of the objectives are {recipe.weights}; the first, of comparisons, must be above 0"
+        )
+
+
+def _texts_alone(recipe: Recipe) -> None:
+    if recipe.objective != "likelihood":
+        raise InputError(
+            f"objective={recipe.objective!r} is for adapters of single people; learn texts together instead"
+        )
+
+
+def _learnable(
+    engine: Engine, examples: Sequence[Example], under: tuple[Adapter, ...], recipe: Recipe
+) -> list[Learnable]:
+    if recipe.objective == "preference":
+        return [*pairs_of(engine, examples, under, recipe)]
+    return [*rows_of(engine, examples, under)]
+
+
 def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under: tuple[Adapter, ...]) -> Prepared:
-    rows, held = rows_of(engine, job.examples, under), rows_of(engine, job.held, under)
+    rows, held = (_learnable(engine, part, under, recipe) for part in (job.examples, job.held))
     if job.start is not None:
         _own(job.start, fingerprint)
     digest = hashlib.blake2b(repr((recipe, fingerprint, len(rows), under, job.start)).encode(), digest_size=16)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from idiolect import registry
 from idiolect.prompting.assembly import Named
+from idiolect.prompting.shared.known import Known
 from idiolect.types import Artifact, Context, Fits, User
 
 LEAST = 30
@@ -40,12 +41,18 @@ def with_rival(candidates: Sequence[str]) -> tuple[str, ...]:
 def train(candidates: Iterable[str], people: Sequence[User], ctx: Context) -> dict[tuple[str, str], list[Artifact]]:
     """Train what the candidates need for some people, side by side; return artifacts by method and person.
 
-    A method is trained once, whichever of the candidates it stands in.
+    A method is trained once, whichever of the candidates it stands in; one that goes on top of another's weights sees
+    these.
     """
     made: dict[tuple[str, str], list[Artifact]] = {}
     methods = {repr(one): one for candidate in candidates for _, one in trained(candidate)}
     for key, one in methods.items():
         if isinstance(one, Fits):
-            for artifact in one.fit(people, ctx):
+            known = [Known(user, _of(user, made)) for user in people]
+            for artifact in one.fit(known, ctx):
                 made.setdefault((key, artifact.user_id), []).append(artifact)
     return made
+
+
+def _of(user: User, made: Mapping[tuple[str, str], Sequence[Artifact]]) -> tuple[Artifact, ...]:
+    return tuple(artifact for (_, owner), found in made.items() if owner == user.id for artifact in found)

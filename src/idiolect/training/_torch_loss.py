@@ -15,24 +15,32 @@ _LOGITS = 1 << 24
 
 
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
-    # The gradient by the states is made beside the loss, so that no [tokens, vocabulary] tensor outlives its chunk.
+    # The gradient by the states is made beside the loss, so that no [tokens, vocabulary] tensor outlives its chunk: a
+    # token's loss hangs on its own state alone, and what the loss counts for scales its slope afterwards.
     @staticmethod
-    def forward(ctx: Any, states: Any, head: Callable[[Any], Any], targets: Any, weights: Any, size: int) -> Any:
+    def forward(ctx: Any, states: Any, head: Callable[[Any], Any], targets: Any, size: int) -> Any:
         losses, slopes = [], []
-        for part, wanted, weight in zip(states.split(size), targets.split(size), weights.split(size), strict=True):
+        for part, wanted in zip(states.split(size), targets.split(size), strict=True):
             with torch.enable_grad():
                 leaf = part.detach().requires_grad_(ctx.needs_input_grad[0])
                 loss = functional.cross_entropy(head(leaf).float(), wanted, reduction="none")
                 if ctx.needs_input_grad[0]:
-                    slopes.append(torch.autograd.grad((loss * weight).sum(), leaf)[0])
+                    slopes.append(torch.autograd.grad(loss.sum(), leaf)[0])
             losses.append(loss.detach())
         ctx.slopes = torch.cat(slopes) if slopes else None
-        ctx.mark_non_differentiable(found := torch.cat(losses))
-        return (found * weights).sum(), found
+        return torch.cat(losses)
 
     @staticmethod
-    def backward(ctx: Any, scale: Any, _losses: Any) -> Any:
-        return ctx.slopes * scale, None, None, None, None
+    def backward(ctx: Any, scale: Any) -> Any:
+        return ctx.slopes * scale[:, None].to(ctx.slopes.dtype), None, None, None
+
+
+def token_losses(states: Any, head: Callable[[Any], Any], targets: Any, vocabulary: int) -> Any:
+    """Return each token's loss ``[tokens]`` [nats], which can be differentiated by the states.
+
+    ``states`` ``[tokens, hidden]`` are what the head reads, ``targets`` ``[tokens]``.
+    """
+    return _HeadLoss.apply(states, head, targets, max(1, _LOGITS // vocabulary))
 
 
 def head_loss(states: Any, head: Callable[[Any], Any], targets: Any, weights: Any, vocabulary: int) -> tuple[Any, Any]:
@@ -40,8 +48,23 @@ def head_loss(states: Any, head: Callable[[Any], Any], targets: Any, weights: An
 
     ``states`` ``[tokens, hidden]`` are what the head reads, ``targets`` and ``weights`` ``[tokens]``.
     """
-    total, losses = _HeadLoss.apply(states, head, targets, weights, max(1, _LOGITS // vocabulary))
-    return total, losses
+    losses = token_losses(states, head, targets, vocabulary)
+    return (losses * weights).sum(), losses.detach()
+
+
+def learnt_losses(states: Any, rows: Sequence[TokenRow], head: Callable[[Any], Any], vocabulary: int) -> Any:
+    """Return what :func:`token_losses` returns over the learnt tokens of rows, one row's after the other's.
+
+    ``states`` ``[rows, positions, hidden]``.
+    """
+    seen = torch.cat([states[n, row.before + row.start - 1 : len(row) - 1] for n, row in enumerate(rows)])
+    targets = torch.tensor([token for row in rows for token in row.ids[row.start :]], device=states.device)
+    return token_losses(seen, head, targets, vocabulary)
+
+
+def each_token(rows: Sequence[TokenRow], weights: Sequence[float], device: Any) -> Any:
+    """Return the weights of rows as those of their learnt tokens ``[tokens]``."""
+    return torch.tensor([w for row, w in zip(rows, weights, strict=True) for _ in range(row.learnt)], device=device)
 
 
 def rows_loss(
@@ -51,7 +74,5 @@ def rows_loss(
 
     ``states`` ``[rows, positions, hidden]``; ``weights`` are those of a token, one for each row.
     """
-    seen = torch.cat([states[n, row.before + row.start - 1 : len(row) - 1] for n, row in enumerate(rows)])
-    targets = torch.tensor([token for row in rows for token in row.ids[row.start :]], device=states.device)
-    each = torch.tensor([w for row, w in zip(rows, weights, strict=True) for _ in range(row.learnt)])
-    return head_loss(seen, head, targets, each.to(states.device), vocabulary)
+    losses = learnt_losses(states, rows, head, vocabulary)
+    return (losses * each_token(rows, weights, states.device)).sum(), losses.detach()

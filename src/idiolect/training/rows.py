@@ -43,6 +43,63 @@ class TokenRow:
         """How many tokens are learnt."""
         return len(self.ids) - self.start
 
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """What is read to learn from it."""
+        return (self,)
+
+    @property
+    def mass(self) -> float:
+        """How much it counts in a mean over tokens."""
+        return self.weight * self.learnt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenPair:
+    """Two answers to one prompt, of which one was chosen.
+
+    ``margin`` is what other objectives say for the chosen one, ``sum_j w_j (r_j(chosen) - r_j(rejected))``;
+    ``reference`` [nats] what the model itself says for it before anything is learnt,
+    ``log ref(chosen) - log ref(rejected)``.
+    """
+
+    chosen: TokenRow
+    rejected: TokenRow
+    margin: float = 0.0
+    reference: float = 0.0
+
+    def __len__(self) -> int:
+        """How many positions both have where the shorter one is padded."""
+        return 2 * max(len(self.chosen), len(self.rejected))
+
+    @property
+    def weight(self) -> float:
+        """How often it counts."""
+        return self.chosen.weight
+
+    @property
+    def key(self) -> bytes:
+        """What makes pairs the same."""
+        return self.chosen.key + b"\x1f" + self.rejected.key + b"\x1f" + repr(self.margin).encode()
+
+    @property
+    def learnt(self) -> int:
+        """How many tokens are learnt from."""
+        return self.chosen.learnt + self.rejected.learnt
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """What is read to learn from it."""
+        return self.chosen, self.rejected
+
+    @property
+    def mass(self) -> float:
+        """How much it counts in a mean over comparisons."""
+        return self.weight
+
+
+Learnable = TokenRow | TokenPair
+
 
 def passes(items: Sequence[T], lengths: Sequence[int], tokens: int) -> list[list[T]]:
     """Split items into passes of about ``tokens`` tokens, like lengths together so that little is padded.

@@ -77,6 +77,13 @@ def people_under(user: User, calls: Iterable[Call]) -> set[str]:
     return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people} - {user.id}
 
 
+def records_under(user: User, calls: Iterable[Call]) -> list[str]:
+    """Return the person's own records that shaped the adapters which calls carry: the same holds of these."""
+    under = {adapter.id for call in calls for adapter in call.adapters}
+    mine = (artifact for artifact in user.artifacts if artifact.id in under and artifact.user_id == user.id)
+    return list(dict.fromkeys(rid for artifact in mine for rid in artifact.record_ids))
+
+
 def plain(method: object, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a method's settings as they come back from the store, without those that learning does not depend on."""
     table = asdict(method)  # type: ignore[call-overload]
