@@ -109,7 +109,11 @@ def test_the_gap_grows_with_the_strength_on_prompts_that_were_not_learnt():
 
 
 def test_a_vector_does_not_depend_on_what_is_trained_beside_it():
-    jobs = [Job("ana", likes(), likes(2, start=6)), Job("bob", likes(4, shouting=False)), Job("cleo", likes(3, start=3))]
+    jobs = [
+        Job("ana", likes(), likes(2, start=6)),
+        Job("bob", likes(4, shouting=False)),
+        Job("cleo", likes(3, start=3)),
+    ]
     for places in (1, 2, 3):
         together = trained([*jobs, Job("nobody", [])], places=places)
         assert together.keys() == {"ana", "bob", "cleo"}

@@ -27,9 +27,7 @@ def model(tmp_path_factory):
 
 
 def pairs(swapped=False):
-    return [
-        Pair(call, *(reversed(texts) if swapped else texts)) for call, texts in zip(CALLS, CHOICES, strict=True)
-    ]
+    return [Pair(call, *(reversed(texts) if swapped else texts)) for call, texts in zip(CALLS, CHOICES, strict=True)]
 
 
 def trained(model, *jobs, places=4):
