@@ -1,6 +1,6 @@
 """CHAMELEON: a layer's states are stretched along what is the person's and flattened along what is not.
 
-arXiv:2503.01048, section 3: ``h + alpha <h, p> p - beta <h, n> n``. It needs no choices of the person. The paper has
+arXiv:2503.01048: ``h + alpha <h, p> p - beta <h, n> n``. It needs no choices of the person. The paper has
 the model imagine personal and neutral answers from a summary of the person; here the pairs are the person's own texts
 and what the model writes to the same questions when it knows nobody.
 """
