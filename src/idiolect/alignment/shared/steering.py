@@ -1,8 +1,8 @@
 """Many people's steering vectors trained at once over a frozen model, each from its person's own comparisons.
 
-The loss is that of bidirectional preference optimization (BiPO, arXiv:2406.00045, algorithm 1): with a sign ``d`` drawn for
-each step, ``-log sigmoid(d beta [(log p_dv(better) - log p_0(better)) - (log p_dv(worse) - log p_0(worse))])``, so that
-the vector makes the better text likelier and its opposite the worse one. No vector at all is the reference: it is
+The loss is that of bidirectional preference optimization (BiPO, arXiv:2406.00045, algorithm 1): with a sign ``d`` drawn
+for each step, ``-log sigmoid(d beta [(log p_dv(better) - log p_0(better)) - (log p_dv(worse) - log p_0(worse))])``, so
+that the vector makes the better text likelier and its opposite the worse one. No vector at all is the reference: it is
 asked once. Vectors act where they act when they are served, on the tokens of an answer after its first.
 """
 
