@@ -63,7 +63,8 @@ class InsideToy(ToyBackend):
         if call.soft_prompt is not None:
             row = row + self._out @ call.soft_prompt.sum(axis=0)
         for steer in call.steering:
-            row = row + steer.strength * (self._out @ steer.vector)
+            share = self._state(steer.layer, answer) @ steer.vector if steer.along else 1.0
+            row = row + steer.strength * share * (self._out @ steer.vector)
         if not call.mix:
             row = row + self._adapted(call.adapters)
         return row.astype(np.float32)
@@ -190,6 +191,20 @@ class InsideToy(ToyBackend):
             gradients.append(np.tile(np.float32(weight) * total, (len(call.soft_prompt), 1)))
         return np.array(scores, np.float32), gradients
 
+    def steer_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        scores, gradients = [], []
+        for call, text, weight in zip(calls, continuations, weights, strict=True):
+            (steer,) = call.steering
+            data = np.frombuffer(text.encode(), np.uint8)
+            plain = self.rows_of(replace(call, steering=()), text)
+            rows = log_softmax(plain + steer.strength * (self._out @ steer.vector))
+            slope = np.bincount(data, minlength=257) - np.exp(rows).sum(axis=0)
+            scores.append(float(rows[np.arange(len(data)), data].sum()))
+            gradients.append(np.float32(weight * steer.strength) * (slope.astype(np.float32) @ self._out))
+        return np.array(scores, np.float32), gradients
+
 
 class RememberingToy(InsideToy):
     """The same toy, which does not work out twice what it was asked before: fits of one world repeat in many tests."""
@@ -232,7 +247,7 @@ class RememberingToy(InsideToy):
         if call.choose is not None or call.logits_processors:
             return make()
         soft = b"" if call.soft_prompt is None else call.soft_prompt.tobytes()
-        steering = [(steer.layer, steer.strength, steer.vector.tobytes()) for steer in call.steering]
+        steering = [(s.layer, s.strength, s.along, s.vector.tobytes()) for s in call.steering]
         adapters = [(adapter.weight, adapter.body.digest) for adapter in call.adapters]
         told = (call.messages, call.mix, call.plausibility, call.sampling, soft, steering, adapters)
         key = (what, text, repr(told))

@@ -25,3 +25,4 @@ def test_steering_too():
 
     assert steered(1.0) == steered(1.0)
     assert steered(1.0) != steered(2.0)
+    assert Steer(1, np.ones(2, np.float32)) != Steer(1, np.ones(2, np.float32), along=True)

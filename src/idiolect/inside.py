@@ -44,3 +44,12 @@ class Inside(Protocol):
 
         The gradient is with respect to the call's own ``soft_prompt``, ``[tokens, hidden]`` for each.
         """
+
+    def steer_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        """Return each continuation's log probability ``[calls]`` and ``weight`` times its gradient, weights frozen.
+
+        The gradient is with respect to the ``vector`` of the call's single ``steering``, ``[hidden]`` for each; its
+        strength is a factor of it.
+        """

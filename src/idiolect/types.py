@@ -161,11 +161,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steer(Equal):
-    """Add ``strength * vector`` to the output of ``layer`` at generated positions; vector ``[hidden]``."""
+    """Add ``strength * vector`` to the output ``h`` of ``layer`` at generated positions; vector ``[hidden]``.
+
+    With ``along`` it is ``strength * <h, vector> * vector`` that is added: with a vector of length 1 and a strength of
+    -1 the layer's output loses that direction. Of several at one layer each sees ``h`` as the layer gave it.
+    """
 
     layer: int
     vector: Floats
     strength: float = 1.0
+    along: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 from idiolect.backends._torch_engine import partition
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.decoding.mixture import mixture
-from idiolect.decoding.steering import steered, vectors, watched
+from idiolect.decoding.steering import Addition, steered, vectors, watched
 from idiolect.errors import InputError, UnsupportedCall
 from idiolect.types import Branch, Choose, Sampling, Steer
 from tiny import CALLS, TEXTS, WORDS, ask, greedy
@@ -202,7 +202,7 @@ def test_another_threads_passes_are_not_steered(model):
 
     found = []
     run()
-    with steered(engine.layers, {0: engine.torch.ones(1, 3, HIDDEN)}):
+    with steered(engine.layers, {0: Addition(engine.torch.ones(1, 3, HIDDEN))}):
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -219,7 +219,7 @@ def test_a_layer_that_gives_a_tuple_is_steered_too():
             return x, "more"
 
     layers = [Layer()]
-    with steered(layers, {0: torch.ones(1, 1, 2)}), watched(layers, 0) as seen:
+    with steered(layers, {0: Addition(torch.ones(1, 1, 2))}), watched(layers, 0) as seen:
         states, more = layers[0](torch.zeros(1, 3, 2))
     assert (states[0, :, 0].tolist(), more) == ([0.0, 0.0, 1.0], "more")
     assert torch.equal(seen[0], states)

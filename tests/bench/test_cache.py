@@ -47,6 +47,12 @@ def test_whatever_reaches_the_model_makes_another_question(other):
     assert prompt_hash(ASK) != prompt_hash(other)
 
 
+def test_steering_along_a_direction_makes_another_question_than_steering_by_it():
+    by, along = (Steer(1, np.ones(3, np.float32), 1.0, form) for form in (False, True))
+    asked = prompt_hash(replace(ASK, steering=(by,))), prompt_hash(replace(ASK, steering=(along,)))
+    assert asked[0] != asked[1]
+
+
 def test_the_plausibility_of_a_mixture_makes_another_question():
     mixed = Call(ASK.messages, mix=(Branch(ASK.messages, 1.0),))
     assert prompt_hash(mixed) != prompt_hash(replace(mixed, plausibility=0.1))
@@ -69,22 +75,24 @@ def test_the_inside_of_a_backend_can_be_reached():
     assert model.vocabulary == inner.vocabulary
     np.testing.assert_array_equal(model.embeddings([3, 7]), inner.embeddings([3, 7]))
     soft = Call(ASK.messages, soft_prompt=np.ones((2, inner.hidden), np.float32))
+    steered = Call(ASK.messages, steering=(Steer(1, np.ones(inner.hidden, np.float32)),))
     for _ in range(2):  # made, and remembered
         for ours, its in (
             (model.activations([ASK, soft], ["hi", "yo"], 1), inner.activations([ASK, soft], ["hi", "yo"], 1)),
             (model.token_logprobs([ASK, soft], ["hi", ""]), inner.token_logprobs([ASK, soft], ["hi", ""])),
             (model.soft_gradients([soft], ["hi"], [1.0])[1], inner.soft_gradients([soft], ["hi"], [1.0])[1]),
+            (model.steer_gradients([steered], ["hi"], [1.0])[1], inner.steer_gradients([steered], ["hi"], [1.0])[1]),
         ):
             for one, two in zip(ours, its, strict=True):
                 np.testing.assert_array_equal(one, two)
                 assert one.dtype == two.dtype
-    assert (model.calls, model.made) == (10, 6)
+    assert (model.calls, model.made) == (12, 8)
     assert not np.array_equal(model.activations([ASK], ["hi"], 2)[0], model.activations([ASK], ["hi"], 1)[0])
-    assert model.made == 7
+    assert model.made == 9
     processed = replace(ASK, logits_processors=(lambda answer, logits: logits,))
     model.token_logprobs([processed], ["hi"])
     model.token_logprobs([processed], ["hi"])
-    assert model.made == 9
+    assert model.made == 11
 
 
 def test_an_impossible_text_is_remembered_as_such():

@@ -124,6 +124,6 @@ def _decode_group(engine: Engine, growing: dict[int, Answer]) -> Iterator[tuple[
             index = torch.tensor(kept, device=engine.device)
             cache.batch_select_indices(index)
             mask, rows = mask[index], [rows[n] for n in kept]
-            additions = {layer: addition[index] for layer, addition in additions.items()}
+            additions = {layer: addition.of(index) for layer, addition in additions.items()}
         mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
         logits = engine.step(following, rows, mask, cache, additions)

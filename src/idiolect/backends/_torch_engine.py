@@ -13,7 +13,7 @@ import numpy as np
 
 from idiolect import models
 from idiolect.decoding.branches import lost, sources_of
-from idiolect.decoding.steering import steered, vectors
+from idiolect.decoding.steering import Addition, directions, steered, vectors
 from idiolect.errors import ConfigError, InputError, MissingExtra, ModelError, UnsupportedCall
 from idiolect.models.convert import no_progress_bars
 from idiolect.training.modules import Site, sites
@@ -46,7 +46,7 @@ class Row:
     def key(self) -> tuple[object, ...]:
         """What makes rows the same to the model."""
         soft = None if self.soft is None else self.soft.tobytes()
-        steering = tuple((s.layer, s.strength, s.vector.tobytes()) for s in self.steering)
+        steering = tuple((s.layer, s.strength, s.along, s.vector.tobytes()) for s in self.steering)
         return self.ids, soft, steering, tuple((one.id, one.weight) for one in self.adapters)
 
     def followed(self, ids: Sequence[int]) -> Row:
@@ -166,24 +166,32 @@ class Engine:
                 embedded[n, at : at + len(row.soft)] = softs[n] if softs else torch.from_numpy(row.soft).to(embedded)
         return {**given, "inputs_embeds": embedded}
 
-    def additions(self, rows: Sequence[Row]) -> dict[int, Any]:
-        """Return what steering adds at one generated position of each row, ``{layer: [rows, 1, hidden]}``."""
-        found = vectors([row.steering for row in rows], len(self.layers), self.hidden)
-        return {
-            layer: self.torch.from_numpy(sums).to(self.device, self.model.dtype)[:, None]
-            for layer, sums in found.items()
-        }
+    def additions(self, rows: Sequence[Row]) -> dict[int, Addition]:
+        """Return what steering adds at one generated position of each row, by layer."""
+        steering = [row.steering for row in rows]
+        constant = vectors(steering, len(self.layers), self.hidden)
+        along = directions(steering, len(self.layers), self.hidden)
+        put = self.torch.from_numpy
+        out = dict[int, Addition]()
+        for layer in sorted(constant.keys() | along.keys()):
+            added = put(constant[layer]).to(self.device, self.model.dtype)[:, None] if layer in constant else None
+            if layer not in along:
+                out[layer] = Addition(added)
+                continue
+            stacked, strengths = (put(part).to(self.device) for part in along[layer])
+            out[layer] = Addition(added, stacked, strengths[:, None])
+        return out
 
-    def spread(self, additions: Mapping[int, Any], counts: Sequence[int]) -> dict[int, Any]:
-        """Return additions for the last ``counts`` positions of each row, ``{layer: [rows, most, hidden]}``."""
+    def spread(self, additions: Mapping[int, Addition], counts: Sequence[int]) -> dict[int, Addition]:
+        """Return additions for the last ``counts`` positions of each row."""
         torch = self.torch
         back = torch.arange(max(counts), 0, -1, device=self.device)  # how far each position is from the end
         here = (back[None] <= torch.tensor(counts, device=self.device)[:, None])[:, :, None]
-        return {layer: addition * here for layer, addition in additions.items()}
+        return {layer: addition.over(here) for layer, addition in additions.items()}
 
     @contextmanager
     def changed(
-        self, rows: Sequence[Row], additions: Mapping[int, Any] | None = None, plan: Plan | None = None
+        self, rows: Sequence[Row], additions: Mapping[int, Addition] | None = None, plan: Plan | None = None
     ) -> Iterator[None]:
         """Let this thread's passes over these rows meet their adapters, and what steering adds (``additions``).
 
@@ -219,7 +227,7 @@ class Engine:
             return self.torch.cat(logits)[order], caches, groups
 
     def step(
-        self, ids: Sequence[int], rows: Sequence[Row], mask: Any, cache: Any, additions: Mapping[int, Any],
+        self, ids: Sequence[int], rows: Sequence[Row], mask: Any, cache: Any, additions: Mapping[int, Addition],
         plan: Plan | None = None,
     ) -> Any:  # fmt: skip
         """Read one more id a row, ``mask [rows, seen + 1]``; return logits ``[rows, vocab]``. The cache grows."""

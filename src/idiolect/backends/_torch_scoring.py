@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from idiolect.backends._generation import log_softmax, processed
 from idiolect.backends._torch_decoding import mixed
 from idiolect.backends._torch_engine import Engine, Row, partition
-from idiolect.decoding.steering import watched
+from idiolect.decoding.steering import Addition, watched
 from idiolect.errors import InputError
 from idiolect.types import Call, Floats
 
@@ -177,7 +177,7 @@ def activations(engine: Engine, calls: Sequence[Call], texts: Sequence[str], lay
     return out
 
 
-def gradients(
+def soft_gradients(
     engine: Engine, calls: Sequence[Call], texts: Sequence[str], weights: Sequence[float], batch: int
 ) -> tuple[Floats, list[Floats]]:
     """Return each text's log probability ``[calls]`` and ``weight`` times its gradient by the call's soft prompt.
@@ -187,34 +187,82 @@ def gradients(
     for call in calls:
         if call.soft_prompt is None or call.mix or call.logits_processors:
             raise InputError("gradients are for calls with a soft prompt, and without a mixture or logits processors")
-    scores = np.zeros(len(calls), np.float32)
-    found = [np.zeros_like(call.soft_prompt, np.float32) for call in calls]
+
+    def reading(rows: Sequence[Row], leaves: Sequence[Any]) -> tuple[Mapping[str, Any], Mapping[int, Addition]]:
+        return engine.inputs(rows, leaves), engine.additions(rows)
+
+    variables = [np.asarray(call.soft_prompt, np.float32) for call in calls]
+    return _gradients(engine, calls, texts, weights, batch, variables, reading)
+
+
+def steer_gradients(
+    engine: Engine, calls: Sequence[Call], texts: Sequence[str], weights: Sequence[float], batch: int
+) -> tuple[Floats, list[Floats]]:
+    """Return each text's log probability ``[calls]`` and ``weight`` times its gradient by the call's steering vector.
+
+    Raises :class:`InputError` for a call without exactly one that is added as it is, and for one whose logits are mixed
+    or processed.
+    """
+    for call in calls:
+        if len(call.steering) != 1 or call.steering[0].along or call.mix or call.logits_processors:
+            raise InputError(
+                f"gradients are for calls with one steering vector that is added as it is, and without a mixture or "
+                f"logits processors; this call has {len(call.steering)}"
+            )
+
+    def reading(rows: Sequence[Row], leaves: Sequence[Any]) -> tuple[Mapping[str, Any], Mapping[int, Addition]]:
+        layers = [row.steering[0].layer for row in rows]
+        added = [row.steering[0].strength * leaf for row, leaf in zip(rows, leaves, strict=True)]
+        stacked = engine.torch.stack(added).to(engine.model.dtype)[:, None]  # [rows, 1, hidden]
+        places = engine.torch.tensor(layers, device=engine.device)[:, None, None]
+        return engine.inputs(rows), {layer: Addition(stacked * (places == layer)) for layer in sorted(set(layers))}
+
+    variables = [np.asarray(call.steering[0].vector, np.float32) for call in calls]
+    return _gradients(engine, calls, texts, weights, batch, variables, reading)
+
+
+Reading = Callable[[Sequence[Row], Sequence[Any]], tuple[Mapping[str, Any], Mapping[int, Addition]]]
+"""What the model is given for rows, and what is added at one generated position, as a function of the variables."""
+
+
+def _gradients(
+    engine: Engine, calls: Sequence[Call], texts: Sequence[str], weights: Sequence[float], batch: int,
+    variables: Sequence[Floats], reading: Reading,
+) -> tuple[Floats, list[Floats]]:  # fmt: skip
+    scores, found = np.zeros(len(calls), np.float32), [np.zeros_like(variable) for variable in variables]
     jobs = [(n, *_own(engine, call, text)) for n, (call, text) in enumerate(zip(calls, texts, strict=True))]
     jobs = sorted((job for job in jobs if job[2]), key=lambda job: (job[2], len(job[1])))
     while jobs:
         sizes = [(1, count) for _, _, count in jobs]
         part, jobs = _cut(jobs, _fit(sizes, batch, _GRADIENTS // engine.vocabulary))
-        values, slopes = _gradients(engine, [(row, count, weights[n]) for n, row, count in part])
+        asked = [(row, count, weights[n]) for n, row, count in part]
+        values, slopes = _slopes(engine, asked, [variables[n] for n, _, _ in part], reading)
         for (n, _, _), value, slope in zip(part, values, slopes, strict=True):
             scores[n], found[n] = value, slope
     return scores, found
 
 
-def _gradients(engine: Engine, jobs: Sequence[tuple[Row, int, float]]) -> tuple[list[float], list[Floats]]:
+def _slopes(
+    engine: Engine, jobs: Sequence[tuple[Row, int, float]], variables: Sequence[Floats], reading: Reading
+) -> tuple[list[float], list[Floats]]:
     torch = engine.torch
     rows = [replace(row, ids=row.ids[:-1]) for row, _, _ in jobs]
     counts = [count for _, count, _ in jobs]
     with torch.enable_grad():
-        softs = [torch.tensor(row.soft, device=engine.device, requires_grad=True) for row in rows]
-        additions = engine.spread(engine.additions(rows), [count - 1 for count in counts])
-        logits = _pass(engine, rows, engine.inputs(rows, softs), additions, max(counts))
+        leaves = [torch.tensor(variable, device=engine.device, requires_grad=True) for variable in variables]
+        given, additions = reading(rows, leaves)
+        additions = engine.spread(additions, [count - 1 for count in counts])
+        logits = _pass(engine, rows, given, additions, max(counts))
         sums = []
         for (row, count, _), seen in zip(jobs, logits, strict=True):
             wanted = torch.tensor(row.ids[-count:], device=engine.device)[:, None]
             sums.append(seen[-count:].float().log_softmax(-1).gather(1, wanted).sum())
+        values = [float(value.detach()) for value in sums]
         total = sum(weight * value for (_, _, weight), value in zip(jobs, sums, strict=True))
-        slopes = torch.autograd.grad(total, softs)
-    return [float(value.detach()) for value in sums], [slope.cpu().numpy() for slope in slopes]
+        if not total.requires_grad:  # texts of one token each: nothing after them is steered
+            return values, [np.zeros_like(variable) for variable in variables]
+        slopes = torch.autograd.grad(total, leaves)
+    return values, [slope.cpu().numpy() for slope in slopes]
 
 
 def _own(engine: Engine, call: Call, text: str) -> tuple[Row, int]:
@@ -225,7 +273,7 @@ def _own(engine: Engine, call: Call, text: str) -> tuple[Row, int]:
 
 
 def _pass(
-    engine: Engine, rows: Sequence[Row], given: Mapping[str, Any], additions: Mapping[int, Any], keep: int
+    engine: Engine, rows: Sequence[Row], given: Mapping[str, Any], additions: Mapping[int, Addition], keep: int
 ) -> Any:
     with engine.changed(rows, additions):
         return engine.model(**{"use_cache": False, **given}, logits_to_keep=keep).logits

@@ -150,7 +150,19 @@ class TransformersBackend:
         :class:`InputError` for a call without a soft prompt, and for one with a mixture or logits processors.
         """
         self._check(calls, continuations)
-        return scoring.gradients(self._loaded(), calls, continuations, weights, self.rows)
+        return scoring.soft_gradients(self._loaded(), calls, continuations, weights, self.rows)
+
+    def steer_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        """Return each continuation's log probability ``[calls]`` and ``weight`` times its gradient, weights frozen.
+
+        The gradient is with respect to the ``vector`` of the call's single ``steering``, ``[hidden]`` for each, its
+        strength a factor of it; the layers below are read without keeping anything. Raises :class:`InputError` for a
+        call with none or several, with one ``along`` a direction, with a mixture or with logits processors.
+        """
+        self._check(calls, continuations)
+        return scoring.steer_gradients(self._loaded(), calls, continuations, weights, self.rows)
 
     def train(
         self,

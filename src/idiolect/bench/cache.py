@@ -93,7 +93,8 @@ def _content(call: Call) -> Iterator[bytes]:
     yield repr(call.adapters).encode()
     yield b"" if call.soft_prompt is None else call.soft_prompt.tobytes()
     for steer in call.steering:
-        yield repr((steer.layer, steer.strength)).encode() + steer.vector.tobytes()
+        form = (steer.layer, steer.strength, "along") if steer.along else (steer.layer, steer.strength)
+        yield repr(form).encode() + steer.vector.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +204,18 @@ class CachedBackend:
     def soft_gradients(
         self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
     ) -> tuple[Floats, list[Floats]]:
-        """Ask the backend, and count; nothing is kept: no two steps ask for the same gradient."""
-        start = time.perf_counter()
-        found = cast(Inside, self.inner).soft_gradients(calls, continuations, weights)
-        self.seconds += time.perf_counter() - start
+        """Ask the backend, and count; nothing is kept: no two steps ask for the same gradient. So for the next."""
         self.calls += len(calls)
         self.made += len(calls)
-        return found
+        return self._timed(lambda: cast(Inside, self.inner).soft_gradients(calls, continuations, weights))
+
+    def steer_gradients(
+        self, calls: Sequence[Call], continuations: Sequence[str], weights: Sequence[float]
+    ) -> tuple[Floats, list[Floats]]:
+        """Ask the backend, and count."""
+        self.calls += len(calls)
+        self.made += len(calls)
+        return self._timed(lambda: cast(Inside, self.inner).steer_gradients(calls, continuations, weights))
 
     def train(self, jobs: Iterable[Job], recipe: Recipe, **more: Any) -> Iterator[Trained]:
         """Yield adapters as they are trained, or were before on the same examples; what they took is counted again."""

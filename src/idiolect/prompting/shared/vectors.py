@@ -84,14 +84,15 @@ def steer(layer: int, vector: Floats, norm: float, strength: float) -> Steer:
     return Steer(layer, vector, strength * norm / length)
 
 
-def pack(head: dict[str, Any], vectors: Floats) -> bytes:
-    """Return a line of JSON and the numbers behind it as little-endian float32."""
-    shape = {"shape": list(vectors.shape)}
-    return orjson.dumps(head | shape) + b"\n" + np.ascontiguousarray(vectors, "<f4").tobytes()
+def pack(head: dict[str, Any], vectors: Floats, *, half: bool = False) -> bytes:
+    """Return a line of JSON and the numbers behind it as little-endian float32, or as float16."""
+    shape = {"shape": list(vectors.shape), **({"half": True} if half else {})}
+    return orjson.dumps(head | shape) + b"\n" + np.ascontiguousarray(vectors, "<f2" if half else "<f4").tobytes()
 
 
 def unpack(payload: bytes) -> tuple[dict[str, Any], Floats]:
-    """Read what :func:`pack` wrote."""
+    """Read what :func:`pack` wrote; the numbers are float32."""
     line, _, data = payload.partition(b"\n")
     head = orjson.loads(line)
-    return head, np.frombuffer(data, "<f4").reshape(head.pop("shape"))
+    numbers = np.frombuffer(data, "<f2" if head.pop("half", False) else "<f4")
+    return head, numbers.reshape(head.pop("shape")).astype(np.float32, copy=False)
