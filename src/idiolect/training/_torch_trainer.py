@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from idiolect.trainable import Checkpoints, Job, Recipe, Trained
-from idiolect.training import peft_format
+from idiolect.training import peft_format, unfinished
 from idiolect.training._torch_loss import rows_loss
 from idiolect.training._torch_lowrank import Batch, Change, beneath_of, changed
 from idiolect.training._torch_rows import head_of, inputs_of
@@ -28,9 +28,6 @@ from idiolect.training.plan import Plan
 from idiolect.training.rows import TokenRow, passes
 from idiolect.training.unfinished import Unfinished
 from idiolect.types import Body, Floats
-
-SAVE_SECONDS = 60.0
-"""So often unfinished adapters are saved."""
 
 
 @dataclass
@@ -112,7 +109,7 @@ class Trainer:
             count = self._step()
             if progress is not None:
                 progress(count)
-            if checkpoints is not None and time.monotonic() - saved > SAVE_SECONDS:
+            if checkpoints is not None and time.monotonic() - saved > unfinished.SAVE_SECONDS:
                 self._save(checkpoints)
                 saved = time.monotonic()
             yield from self._finished(fingerprint, checkpoints)
