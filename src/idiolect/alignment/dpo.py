@@ -16,8 +16,8 @@ from idiolect import registry
 from idiolect.adaptation.shared.attach import adapter_of, dressed, people_under, plain, records_under
 from idiolect.adaptation.shared.examples import Writer, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
-from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.alignment.shared.comparisons import Comparison
+from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import Named
 from idiolect.prompting.shared.learnt import newest

@@ -18,8 +18,8 @@ import orjson
 from idiolect import registry
 from idiolect.adaptation.shared.attach import KIND, Begins, attached, plain
 from idiolect.adaptation.shared.examples import Writer, newest
-from idiolect.alignment.shared import choices
 from idiolect.alignment.shared.mixing import Weights, best_weights
+from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import Named, fold
 from idiolect.prompting.shared.learnt import due
@@ -222,9 +222,9 @@ class Soup:
     def _asked(self, user: User, ctx: Context) -> tuple[list[Example], list[Record], bool]:
         """Return what weights are measured on, the records it comes from, and whether it is choices."""
         writer = Writer(self.parts, ctx, self.tokens)
-        found = choices.chosen(user, self.choices, () if ctx.template is None else ctx.template.options)
+        found = chosen(user, self.choices, () if ctx.template is None else ctx.template.options)
         if found:
-            return choices.pairs(writer, user, found, self.rivals), [one.record for one in found], True
+            return pairs(writer, user, found, self.rivals), [one.record for one in found], True
         records = newest(user, self.choices)
         return writer.examples(user, records), records, False
 
