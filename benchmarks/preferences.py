@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ COUNTS = (0, 2, 4, 8, 16, 32)
 UNSEEN = 4
 """The fold whose people are unseen."""
 BINS = 15
-HELD = 20
+HELD = 10
 """So many pairs of films are asked of a person."""
 
 
@@ -144,13 +143,16 @@ def of_task(dataset: Dataset) -> People:
 
 
 def of_films(dataset: Dataset) -> People:
-    """Return pairs of films that a person rated one after the other and not alike; the last ones are asked."""
+    """Return pairs of films that a person rated one after the other and not alike; the last ones are asked.
+
+    No film stands in two pairs.
+    """
     own, held = dict[str, list[Comparison]](), dict[str, list[Held]]()
     for user, history in dataset.histories.items():
-        pairs = [_films(*pair) for pair in pairwise(history) if pair[0].output != pair[1].output]
+        apart = zip(history[::2], history[1::2], strict=False)
+        pairs = [_films(*pair) for pair in apart if pair[0].output != pair[1].output]
         if len(pairs) >= 2 * HELD:
-            asked = {film for one in pairs[-HELD:] for film in one.items}
-            own[user] = [one for one in pairs[:-HELD] if not asked & {*one.items}]
+            own[user] = pairs[:-HELD]
             held[user] = [Held(one.question, one.chosen, None, ()) for one in pairs[-HELD:]]
     return People(own, held, None)
 

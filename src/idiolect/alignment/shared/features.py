@@ -26,7 +26,12 @@ WEIGHT, KNOWN = 1.5, 10.0
 SHARPNESS = 8.0
 """How fast an own choice counts less for a question as the cosine of the two falls from 1."""
 KEPT, DOUBT = 10.0, 2.0
-"""Near choices count as ``KEPT`` judgments beside ``DOUBT`` of everybody's."""
+"""Near choices count as at most ``KEPT`` judgments beside ``DOUBT`` of everybody's."""
+FEW = 10.0
+"""So many own choices count half of what very many do: what two choices say is mostly chance."""
+OWN = ("alike", "near", "often")
+"""What is made of the person's other choices. Each choice is left out of its own features, so that within one person
+they speak against what was chosen; only people together tell what they are worth."""
 SPREAD = 1.2
 """How fast neighbouring labels of an ordered scale share: ``exp(-SPREAD)`` one step away."""
 
@@ -114,7 +119,7 @@ def _texts(ground: Ground, own: Own, asked: Asked, alike: Likeness, text: Double
         before = rows @ (liked - own.vectors[place] if place >= 0 else liked)
         columns = [
             shares, _worth(ground, worth, question), like, 4.0 * (rows @ text)[:, 0],
-            before / np.sqrt(1.0 + len(own) - (place >= 0)), np.linspace(-1.0, 1.0, len(rows)),
+            before / (FEW + len(own) - (place >= 0)), np.linspace(-1.0, 1.0, len(rows)),
             np.log([1.0 + len(option) for option in question.texts]), _groups(ground, alike.crowd, question),
             *(rows @ ground.tastes).T,
         ]  # fmt: skip
@@ -163,7 +168,10 @@ def _labels(ground: Ground, own: Own, asked: Asked, alike: Likeness, text: Doubl
     vectors = np.stack(asked.vectors) if len(asked.vectors) else np.zeros((0, len(text)))
     places = np.asarray(asked.places, np.int64)
     read = np.log(np.clip(ground.base + vectors @ text, 0.01, 1.0)) - base
-    before, often = _near(ground, own, vectors, places), _often(ground, own, places)
+    often = _share(ground, own, places)
+    before = _near(ground, own, vectors, places, often)
+    # in an order it is the weight of the value, which a posterior learns better from few choices
+    usual = np.log(often) - base if ground.values is None else np.zeros_like(often)
     taste = vectors @ ground.tastes
     mixing = _mixing(count) if ground.values is not None and count > 2 else np.eye(count)
     out = []
@@ -175,7 +183,7 @@ def _labels(ground: Ground, own: Own, asked: Asked, alike: Likeness, text: Doubl
         )
         mean = (plain @ values + DOUBT * (ground.base @ values)) / (plain.sum() + DOUBT) - ground.base @ values
         columns = [
-            base, shares, like - shares, read[row], before[row], often[row], values, values**2, mean * values,
+            base, shares, like - shares, read[row], before[row], usual[row], values, values**2, mean * values,
             *(taste[row][:, None] * values),
         ]  # fmt: skip
         out.append(np.stack(columns, axis=1))
@@ -187,25 +195,26 @@ def _taken(ground: Ground, own: Own) -> Doubles:
     return np.eye(len(ground.labels))[[ground.labels.index(name) for name in own.taken]].reshape(-1, len(ground.labels))
 
 
-def _near(ground: Ground, own: Own, vectors: Doubles, places: Places) -> Doubles:
-    """Return what the person's choices at like prompts say, ``[questions, labels]`` over everybody's shares."""
+def _share(ground: Ground, own: Own, places: Places) -> Doubles:
+    """Return how often the person chose each label, everybody's shares counting along, ``[questions, labels]``."""
+    taken = _taken(ground, own)
+    counts = np.tile(taken.sum(axis=0), (len(places), 1))
+    known = np.flatnonzero(places >= 0)
+    counts[known] -= taken[places[known]]
+    return np.asarray((counts + FEW * ground.base) / (counts.sum(axis=1, keepdims=True) + FEW), np.float64)
+
+
+def _near(ground: Ground, own: Own, vectors: Doubles, places: Places, often: Doubles) -> Doubles:
+    """Return what the person's choices at like prompts say beyond how often they choose each label anyway."""
     if not len(own):
         return np.zeros((len(vectors), len(ground.labels)))
     weight = np.exp(SHARPNESS * (vectors @ own.vectors.T - 1.0))
     known = np.flatnonzero(places >= 0)
     weight[known, places[known]] = 0.0
     shares = weight @ _taken(ground, own) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
-    return np.asarray(np.log((KEPT * shares + DOUBT * ground.base) / (KEPT + DOUBT)) - np.log(ground.base), np.float64)
-
-
-def _often(ground: Ground, own: Own, places: Places) -> Doubles:
-    """Return how often the person chose each label, over everybody's shares, ``[questions, labels]``."""
-    taken = _taken(ground, own)
-    counts = np.tile(taken.sum(axis=0), (len(places), 1))
-    known = np.flatnonzero(places >= 0)
-    counts[known] -= taken[places[known]]
-    total = counts.sum(axis=1, keepdims=True)
-    return np.asarray(np.log((counts + DOUBT * ground.base) / (total + DOUBT)) - np.log(ground.base), np.float64)
+    count = len(own) - (places >= 0)[:, None]
+    kept = KEPT * count / (count + FEW)
+    return np.asarray(np.log((kept * shares + DOUBT * often) / (kept + DOUBT)) - np.log(often), np.float64)
 
 
 def _mixing(count: int) -> Doubles:

@@ -10,7 +10,7 @@ import numpy as np
 from idiolect.alignment.shared.comparisons import Comparison, Question
 from idiolect.alignment.shared.crowd import Crowd, Own, key
 from idiolect.alignment.shared.directions import regressions, tastes
-from idiolect.alignment.shared.features import FOLDS, TASTES, Asked, Ground, describe, group_contrasts
+from idiolect.alignment.shared.features import FOLDS, OWN, TASTES, Asked, Ground, describe, group_contrasts
 from idiolect.alignment.shared.packing import Array
 from idiolect.alignment.shared.posterior import (
     Choices,
@@ -133,7 +133,8 @@ def learn(
     choices = described(ground)
     scale = _scale(choices)
     prior = learn_prior(replace(choices, x=_scaled(choices.x, scale)))
-    differing = np.where(scale == 1.0, 0.0, np.diag(prior.covariance))  # what never differs tells nothing
+    common = np.array([name in OWN for name in ground.names]) | (scale == 1.0)  # what never differs tells nothing
+    differing = np.where(common, 0.0, np.diag(prior.covariance))
     free = np.sort(np.argsort(-differing, kind="stable")[: min(FREE, int((differing > 0).sum()))])
     return Kind(ground, scale, prior.mean, free, prior.covariance[np.ix_(free, free)])
 
