@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
-    {"equality"}, {"records", "artifact"}, {"types", "peers", "inside", "trainable"}, {"errors"},
+    {"equality"}, {"records", "artifact", "completion"}, {"types", "peers", "inside", "trainable"}, {"errors"},
     {"registry", "worker", "turns"},
     {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing", "letting_go"},

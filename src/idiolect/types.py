@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from idiolect.artifact import Artifact as Artifact
 from idiolect.artifact import Body as Body
+from idiolect.completion import Chunk as Chunk
+from idiolect.completion import Completion as Completion
 from idiolect.equality import Equal
 from idiolect.records import KINDS as KINDS
 from idiolect.records import Hit as Hit
@@ -330,32 +332,6 @@ class Turn:
     @property
     def _latest(self) -> Message:
         return next((m for m in reversed(self.messages) if m.get("role") == "user"), {})
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One answer. ``raw`` is the backend's own OpenAI-shaped response where it made one."""
-
-    text: str
-    finish_reason: str = "stop"
-    tokens_in: int = 0
-    tokens_out: int = 0
-    message: Mapping[str, Any] = field(default_factory=dict)
-    raw: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a streamed answer; the last one carries ``finish_reason`` and the token counts.
-
-    ``raw`` is the backend's own OpenAI-shaped chunk where it made one.
-    """
-
-    text: str
-    finish_reason: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-    raw: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

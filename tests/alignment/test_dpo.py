@@ -74,11 +74,11 @@ class TestWhatIsLearntFrom:
             margins(["breif"], "red", "blue")
 
     def test_margins_are_differences_a_constant_changes_nothing(self, monkeypatch):
-        from idiolect.alignment.shared import objectives
+        from idiolect.alignment.shared import rewards
 
         before = margins(["brief", "detailed"], "red tea now", "dog")
-        shifted = {name: lambda text, r=reward: r(text) + 5.0 for name, reward in objectives.REWARDS.items()}
-        monkeypatch.setattr(objectives, "REWARDS", shifted)
+        shifted = {name: lambda text, r=reward: r(text) + 5.0 for name, reward in rewards.REWARDS.items()}
+        monkeypatch.setattr(rewards, "REWARDS", shifted)
         assert margins(["brief", "detailed"], "red tea now", "dog") == pytest.approx(before, abs=1e-12)
 
     def test_it_is_due_once_enough_was_chosen(self):
