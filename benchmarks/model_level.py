@@ -13,10 +13,13 @@ from input_level import Runs, run
 
 TASK = "task_lora:layers=10:newest=40:epochs=2:batch=16:rate=0.001"
 OWN = f"lora:context=[{TASK}]:layers=10:newest=40:epochs=2:rate=0.001"
-METHODS = ("retrieval", "profile+retrieval", TASK, OWN, f"{OWN}@other")
+METHODS = ("retrieval", "profile+retrieval", TASK, f"{TASK}@other", OWN)
+"""What everybody's adapter does with another person's records costs no training; another person's adapter does."""
+WRONG = (TASK, OWN, f"{OWN}@other")
 PYTORCH = ("--backend", "transformers", "--set", "dtype=float32")
 RUNS: Runs = {
     "lamp-2n": ("lamp-2n", 141, METHODS, PYTORCH),
+    "lamp-2n.wrong": ("lamp-2n", 141, WRONG, PYTORCH),
     "lamp-4": ("lamp-4", 100, METHODS, PYTORCH),
     "studemo": ("studemo", 160, METHODS, PYTORCH),
     "md-agreement": ("md-agreement", 160, METHODS, PYTORCH),
