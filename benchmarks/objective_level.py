@@ -13,7 +13,7 @@ from __future__ import annotations
 from input_level import Runs, run
 
 CHOICES = ("retrieval", "preference", "preference@other")
-BEST = "preference:n=8:replays=4"
+BEST = "preference:n=8:replays=2"
 WRITTEN = ("retrieval", BEST, f"{BEST}@other", f"retrieval+{BEST}")
 PYTORCH = ("--backend", "transformers", "--set", "dtype=float32")
 RUNS: Runs = {
@@ -21,8 +21,8 @@ RUNS: Runs = {
         task: (task, 60, CHOICES, PYTORCH)
         for task in ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "studemo")
     },
-    "lamp-4": ("lamp-4", 60, WRITTEN, PYTORCH),
-    "popquorn-email": ("popquorn-email", 60, WRITTEN, PYTORCH),
+    "lamp-4": ("lamp-4", 60, WRITTEN, ()),
+    "popquorn-email": ("popquorn-email", 40, WRITTEN, ()),
 }
 
 if __name__ == "__main__":

@@ -25,9 +25,15 @@ def over_drafts(user: User, ctx: Context, replays: int) -> list[Comparison]:
     _, asked = latest(user, ctx.template, replays)
     asked = [one for one in asked if not one.options and one.record.input.strip() and "options" not in one.record.meta]
     calls = [replace(one.call, sampling=Sampling(temperature=0.0, max_tokens=TOKENS)) for one in asked]
-    drafts = [made.text.strip() for made in ctx.model.generate(calls)] if calls else []
+    made = ctx.model.generate(calls) if calls else []
+    drafts = [_cut(draft.text, one.record.output) for draft, one in zip(made, asked, strict=True)]
     return [
         Comparison.over(one.record, one.call.query, one.record.output, draft)
         for one, draft in zip(asked, drafts, strict=True)
         if draft and draft != one.record.output.strip()
     ]
+
+
+def _cut(draft: str, own: str) -> str:
+    """Return as many lines of a draft as the person wrote, so that rambling on is not what tells the two apart."""
+    return "\n".join(draft.strip().split("\n")[: own.strip().count("\n") + 1]).strip()
