@@ -203,9 +203,7 @@ def _judging(app: Idiolect, specs: Sequence[MethodSpec] | None) -> list[tuple[Na
     return found
 
 
-def _judged(
-    app: Idiolect, call: Call, seen: User, specs: Sequence[MethodSpec] | None
-) -> tuple[str, Judged]:
+def _judged(app: Idiolect, call: Call, seen: User, specs: Sequence[MethodSpec] | None) -> tuple[str, Judged]:
     ctx = app.context()
     judging = _judging(app, specs)
     for (name, _), method in judging:

@@ -94,7 +94,9 @@ def _answers(found: Interviewed, options: list[str]) -> list[dict[str, str]]:
 
 
 def _document(found: Ranking, options: list[str]) -> dict[str, Any]:
-    ask_next = None if found.ask is None else dict(zip(("first", "second"), (options[n] for n in found.ask), strict=True))
+    ask_next = (
+        None if found.ask is None else dict(zip(("first", "second"), (options[n] for n in found.ask), strict=True))
+    )
     return {
         "ranking": [
             {"option": row.option.label, "position": row.position, "chance": row.chance, "spread": row.spread}

@@ -127,7 +127,7 @@ def _methods(body: dict[str, Any]) -> list[MethodSpec] | None:
     if named is None:
         return None
     if not isinstance(named, list) or not all(isinstance(spec, str | dict) for spec in named):
-        raise InputError('\'methods\' must be a list of names or of {"name": ..., setting: value}')
+        raise InputError("'methods' must be a list of names or of {\"name\": ..., setting: value}")
     return list(named)
 
 

@@ -105,8 +105,8 @@ def next_pair(
 ) -> Pair | None:
     """Return the two candidates whose comparison says most about which one is the best, the likelier one first.
 
-    ``x`` is ``[candidates, features]``; no pair of ``asked`` is asked again. ``None`` where no pair would tell anything:
-    there is one candidate, all have been compared, or nothing is open.
+    ``x`` is ``[candidates, features]``; no pair of ``asked`` is asked again. ``None`` where no pair would tell
+    anything: there is one candidate, all have been compared, or nothing is open.
     """
     utility = draw_weights(mean, covariance, draws) @ x.T  # [draws, candidates]
     best = utility.argmax(axis=1)
@@ -143,6 +143,24 @@ def _entropy(likely: Doubles) -> Doubles:
     return np.asarray(-inside * np.log(inside) - (1.0 - inside) * np.log1p(-inside), np.float64)
 
 
+def answered(x: Doubles, mean: Doubles, covariance: Doubles, chosen: int) -> tuple[Doubles, Doubles]:
+    """Return what is known of the weights after one of ``x [options, features]`` was taken, ``mean`` and ``covariance``.
+
+    The covariance may be singular: what does not vary from person to person stays as it is. The weights are ``mean + L
+    z`` with ``L L^T`` the covariance and ``z`` standard normal, and ``z`` is updated; what the mean says of the options
+    enters as one more feature, whose weight is 1.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    free = values > 1e-9 * max(float(values.max()), 1e-9)
+    count = int(free.sum())
+    if not count:
+        return mean, covariance
+    ways = vectors[:, free] * np.sqrt(values[free])  # [features, count]
+    known = np.append(np.zeros(count), 1.0), np.diag(np.append(np.ones(count), 1e-9))
+    moved, left = updated(known, np.column_stack([x @ ways, x @ mean]), chosen)
+    return mean + ways @ moved[:count], ways @ left[:count, :count] @ ways.T
+
+
 def interview(
     x: Doubles,
     mean: Doubles,
@@ -166,7 +184,7 @@ def interview(
             break
         if choice not in pair:
             raise ValueError(f"the answer is {choice!r}, but the question was between {pair[0]} and {pair[1]}")
-        mean, covariance = updated((mean, covariance), x[list(pair)], pair.index(choice))
+        mean, covariance = answered(x[list(pair)], mean, covariance, pair.index(choice))
         pairs.append(pair)
         taken.append(choice)
         chances = best_chances(x, mean, covariance)
