@@ -144,7 +144,7 @@ def _entropy(likely: Doubles) -> Doubles:
 
 
 def answered(x: Doubles, mean: Doubles, covariance: Doubles, chosen: int) -> tuple[Doubles, Doubles]:
-    """Return what is known of the weights after one of ``x [options, features]`` was taken, ``mean`` and ``covariance``.
+    """Return ``mean`` and ``covariance`` of the weights after one of ``x [options, features]`` was taken.
 
     The covariance may be singular: what does not vary from person to person stays as it is. The weights are ``mean + L
     z`` with ``L L^T`` the covariance and ``z`` standard normal, and ``z`` is updated; what the mean says of the options
