@@ -15,7 +15,7 @@ LAYERS = (
     {"registry", "worker", "turns"},
     {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing", "letting_go"},
-    {"pipeline"}, {"bench", "trust", "scale", "moving"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
+    {"pipeline"}, {"bench", "trust", "scale", "moving", "ranking"}, {"serve"}, {"cli"}, {"__init__", "__main__"},
 )  # fmt: skip
 METHOD_FOLDERS = ("prompting", "memory", "adaptation", "alignment")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

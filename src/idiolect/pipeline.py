@@ -343,7 +343,7 @@ class Idiolect:
         """Learn again what is stale; what trains many people at once waits for ``consolidate`` or a measurement."""
         for name, method in methods:
             if not registry.batched(name):
-                self._refresh(name, method, user)
+                self.refresh(name, method, user)
             self._prove_if_due(name, method, user)
 
     def feedback(self, trace_id: str, said: Feedback) -> Record:
@@ -356,7 +356,7 @@ class Idiolect:
         user = str(trace["user"])
         record = rated(trace, said, view(self.store, user, asked=self.clock()), self.clock())
         if self.store.add([record]).added:
-            self.worker.submit(lambda: [self._refresh(*one, user) for one in self.methods(trace["methods"])])
+            self.worker.submit(lambda: [self.refresh(*one, user) for one in self.methods(trace["methods"])])
         return record
 
     def _no_earlier(self, user: str, moment: float) -> float:
@@ -379,7 +379,7 @@ class Idiolect:
         made, named = 0, list(zip(specs, self.methods(specs), strict=True))
         for done, user in enumerate(users, 1):
             self._go_on()
-            made += sum(self._refresh(*one, user) for _, one in named if not registry.batched(one[0]))
+            made += sum(self.refresh(*one, user) for _, one in named if not registry.batched(one[0]))
             if progress is not None:
                 progress(done, len(users))
         for spec, one in (both for both in named if registry.batched(both[1][0])):
@@ -387,7 +387,7 @@ class Idiolect:
             made += self.fit(spec, due, progress) if due else 0
         return made
 
-    def _refresh(self, name: str, method: Method, user: str) -> int:
+    def refresh(self, name: str, method: Method, user: str) -> int:
         """Fit a method again for a user where it says that what it learnt is stale, and the backend can do it.
 
         One that learns together only looks what of that fits the user.

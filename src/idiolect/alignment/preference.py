@@ -45,7 +45,7 @@ class Preference:
         Nothing where nobody's choices of the kind were learnt. Raises :class:`ConfigError` where another method
         chooses already.
         """
-        judge = self.judge_of(call, user, ctx)
+        judge = self.judge_of(call, user, ctx) if user.count else None
         if judge is None:
             return call
         if call.choose is not None:
@@ -63,7 +63,7 @@ class Preference:
     def judge_of(self, call: Call, user: User, ctx: Context) -> Judge | None:
         """Return what judges the call's options, or drafts, for the person."""
         artifact = self._shared(user, ctx)
-        if artifact is None or artifact.body is None or ctx.embedder is None or user.count == 0:
+        if artifact is None or artifact.body is None or ctx.embedder is None:
             return None
         shared = Shared.read(artifact.body)
         question = question_of(call)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # In the order of the help. A command may not be named like its module where Python forbids it (import).
 GROUPS = (
-    "demo", "ask", "chat", "feedback", "serve",
+    "demo", "ask", "chat", "feedback", "ranking", "serve",
     "importing", "embedding", "exporting", "erasing", "queue",
     "proof", "bench",
     "users", "consent", "search", "profile", "memories", "adapters", "explain",

@@ -193,6 +193,8 @@ def _unpacked(data: bytes, count: int) -> tuple[Doubles, Doubles]:
 class Judged:
     """How a person judges options: their features ``x [options, features]`` under weights of this ``mean`` and
     ``covariance``; ``chances [options]`` that each is chosen, and the ``spread`` of these over what is not known.
+
+    Of somebody of whom nothing is known the chances are everybody's; covariance and spread are those of people.
     """
 
     x: Doubles
@@ -233,7 +235,10 @@ class Judge(Equal):
         rows = self.kind.scaled(x[0])
         mean, covariance = self._weights()
         drawn = draw_shares(rows, mean, covariance)
-        return Judged(rows, mean, covariance, drawn.mean(axis=0), drawn.std(axis=0))
+        if self.kept.mean is not None and self.kept.covariance is not None:
+            return Judged(rows, mean, covariance, drawn.mean(axis=0), drawn.std(axis=0))
+        prior = self.kind.spread(self.kind.mean[self.kind.free], self.kind.covariance)[1]
+        return Judged(rows, mean, prior, drawn.mean(axis=0), draw_shares(rows, mean, prior).std(axis=0))
 
     def _weights(self) -> tuple[Doubles, Doubles]:
         """Return what the person weighs; what nothing is known of is everybody's, without a doubt."""
