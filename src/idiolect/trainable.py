@@ -174,11 +174,14 @@ class TrainsJointly(Protocol):
         *,
         progress: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Joint:
         """Train one adapter on the examples of all jobs, and with it a vector for each of these people.
 
         Every changed module gives ``W x + s B (A x + P e)`` for a person's vector ``e``, which begins at zero: a
         person's part ``s B P e`` is the same at every position, a bias. A step takes examples of whomever they are.
+        With ``checkpoints`` a killed run goes on where it stopped and ends with the same weights; what is kept for
+        :data:`~idiolect.types.EVERYONE`, when it is finished too, is for the caller to drop.
         """
 
     def train_vectors(
@@ -191,8 +194,9 @@ class TrainsJointly(Protocol):
         *,
         progress: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Iterator[Trained]:
         """Train a vector for each of other people, all else as it is, many at once; yield each one's bias.
 
-        A vector is the same whatever is trained beside it.
+        A vector is the same whatever is trained beside it. ``checkpoints`` are as for :meth:`Trainable.train`.
         """

@@ -8,8 +8,11 @@ import orjson
 import pytest
 
 from idiolect.adaptation.plora import PLora
+from idiolect.adaptation.task_lora import TaskLora
 from idiolect.registry import settings_of
+from idiolect.store import checkpoints
 from idiolect.store.sharing import share
+from idiolect.training import unfinished
 from idiolect.types import EVERYONE
 from tiny import ask
 
@@ -18,6 +21,7 @@ METHOD = PLora(
     width=8, rank=4, alpha=8.0, rate=2e-2, rate_of_vectors=5e-2, epochs=30, batch=8, hold_out=0.0, modules=()
 )
 QUICK = replace(METHOD, epochs=1)
+UNDER, TASK = "task_lora:context=none:rank=2:epochs=1", TaskLora(context=("none",), rank=2, epochs=1)
 
 
 def spec(method):
@@ -86,3 +90,76 @@ def test_a_withdrawal_takes_what_was_taught_with_it(opposites):
     opposites.house.fit(spec(QUICK), ["ana", "bob"])
     share(opposites.house.store, "bob", False)
     assert parts(opposites, QUICK, "ana") == []
+
+
+def killed(opposites, method, users, count):
+    """Fit until so many records were learnt from, and end there as a killed process does."""
+
+    def progress(done, total):
+        if done >= count:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opposites.house.fit(spec(method), users, progress)
+
+
+def test_a_training_that_was_killed_goes_on_and_leaves_nothing_behind(opposites, monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    some = replace(METHOD, epochs=3)
+    killed(opposites, some, ["ana", "bob"], 32)
+    folder = checkpoints.folder_of(opposites.house.store)
+    assert len(list(folder.iterdir())) == 1
+    learnt = []
+    opposites.house.fit(spec(some), ["ana", "bob"], lambda done, total: learnt.append(done))
+    assert 0 < learnt[-1] <= 3 * 32 - 24  # the step that was killed was not saved
+    assert not list(folder.iterdir())
+    assert len(parts(opposites, some, "ana")) == 2
+
+
+def test_killed_among_newcomers_neither_what_is_shared_nor_who_is_finished_is_trained_again(opposites, monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    store, backend, few = opposites.house.store, opposites.house.backend, replace(METHOD, epochs=2, people=2)
+    share(store, "cyd", True)
+    vectors = type(backend).train_vectors
+
+    def dies(self, *args, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(backend), "train_vectors", dies)
+        opposites.house.fit(spec(few), ["ana", "bob", "cyd"])
+    before = {artifact.id for name in (EVERYONE, "ana", "bob") for artifact in store.artifacts(name)}
+    asked, learnt = [], []
+
+    def told(self, jobs, *args, **more):
+        jobs = list(jobs)
+        asked.append([job.key for job in jobs])
+        return vectors(self, jobs, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(backend), "train_vectors", told)
+        opposites.house.fit(spec(few), ["ana", "bob", "cyd"], lambda done, total: learnt.append(done))
+        assert {a.id for name in (EVERYONE, "ana", "bob") for a in store.artifacts(name)} == before
+        assert learnt[-1] == 2 * 16  # cyd's records, twice
+        opposites.house.settings = replace(
+            opposites.house.settings, peers=replace(opposites.house.settings.peers, least=1)
+        )
+        opposites.house.fit(spec(few), ["cyd"])
+    assert asked == [["cyd"], []]
+    assert not list(checkpoints.folder_of(store).iterdir())
+
+
+def test_what_is_taught_over_an_adapter_names_who_taught_that_and_newcomers_among_them_stay_newcomers(opposites):
+    store = opposites.house.store
+    share(store, "cyd", True)
+    opposites.house.fit({"name": "task_lora", **settings_of(TASK)}, ["ana", "bob", "cyd"])
+    over = replace(QUICK, context=(UNDER,))
+    opposites.house.fit(spec(over), ["ana", "bob"])
+    shared = next(a for a in store.artifacts(EVERYONE) if a.method == "plora" and a.kind == "adapter")
+    assert shared.people == ("ana", "bob", "cyd")
+    assert next(a for a in store.artifacts("ana") if a.method == "plora").people == ("bob", "cyd")
+    opposites.house.settings = replace(opposites.house.settings, peers=replace(opposites.house.settings.peers, least=1))
+    opposites.house.fit(spec(over), ["cyd"])
+    assert [a.id for a in store.artifacts(EVERYONE) if a.method == "plora" and a.kind == "adapter"] == [shared.id]
+    share(store, "cyd", False)  # withdraws what lies under it
+    assert not [a for name in (EVERYONE, "ana", "bob") for a in store.artifacts(name) if a.kind == "adapter"]

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from idiolect.adaptation.task_lora import TaskLora
 from idiolect.adaptation.user_adapter import UserAdapter
 from idiolect.registry import settings_of
+from idiolect.store.sharing import share
 from idiolect.types import EVERYONE
 from tiny import ask
 
@@ -61,3 +63,24 @@ def test_nobody_is_trained_again_on_the_same_records_and_after_new_ones_when_it_
         opposites.house.store.add([replace(old, id=f"z{n}{old.id[2:]}", time=old.time + 5000)])
     assert quick.stale(opposites.user("ana"))
     assert len(list(quick.fit([opposites.user("ana")], opposites.ctx))) == 1
+
+
+def test_over_an_adapter_it_is_named_with_its_people_and_goes_with_them(opposites):
+    """What a prefix was trained over shaped it, too."""
+    task = TaskLora(context=("none",), rank=2, epochs=1)
+    opposites.house.fit({"name": "task_lora", **settings_of(task)}, ["ana", "bob"])
+    over = replace(METHOD, epochs=1, context=("task_lora:context=none:rank=2:epochs=1",))
+    opposites.house.fit(spec(over), ["ana", "cyd"])
+    store = opposites.house.store
+    (shared,), (own,), (strangers,) = (store.artifacts(name) for name in (EVERYONE, "ana", "cyd"))
+    assert (own.people, strangers.people) == (("bob",), ("ana", "bob"))
+    call = over.apply(ask("the cat"), opposites.user("ana"), opposites.ctx)
+    assert [used.id for used in call.used] == [shared.id, own.id]
+    share(store, "bob", False)
+    assert not [artifact for name in (EVERYONE, "ana", "cyd") for artifact in store.artifacts(name)]
+
+
+def test_without_an_adapter_under_it_nobody_else_is_named(opposites):
+    opposites.house.fit(spec(replace(METHOD, epochs=1)), ["ana"])
+    (own,) = opposites.house.store.artifacts("ana")
+    assert own.people == ()

@@ -12,7 +12,7 @@ import pytest
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.errors import InputError
 from idiolect.trainable import Example, Job
-from idiolect.training import peft_format
+from idiolect.training import peft_format, unfinished
 from idiolect.training.plan import Plan
 from idiolect.types import Adapter, Body
 from tiny import ask
@@ -219,9 +219,7 @@ def test_mutations_are_seen(llama, monkeypatch):
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 7])
 def test_killed_and_resumed_gives_the_same_weights(llama, monkeypatch, steps):
-    from idiolect.training import _torch_trainer
-
-    monkeypatch.setattr(_torch_trainer, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
     held = (("the dog", "is red"),)
     recipe, jobs = replace(RECIPE, proximal=0.1), [job(name, held) for name in PEOPLE]
     whole, kept = trained(llama, jobs, recipe), Kept()
@@ -241,9 +239,7 @@ def test_killed_and_resumed_gives_the_same_weights(llama, monkeypatch, steps):
 
 
 def test_what_was_saved_of_other_examples_or_settings_is_not_gone_on_with(llama, monkeypatch):
-    from idiolect.training import _torch_trainer
-
-    monkeypatch.setattr(_torch_trainer, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
     kept = Kept()
     killed(llama, [job("ana")], RECIPE, kept, 3)
     other = replace(RECIPE, rate=5e-3)

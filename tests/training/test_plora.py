@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from idiolect.backends.transformers import TransformersBackend
-from idiolect.errors import InputError
+from idiolect.errors import InputError, Stopped
 from idiolect.trainable import Example, Job, Recipe, Vectors
-from idiolect.training import factors, peft_format
-from idiolect.types import Adapter, Call
+from idiolect.training import factors, peft_format, unfinished
+from idiolect.types import EVERYONE, Adapter, Call
 from merged import logprobs, merged
 from tiny import CALLS, TEXTS, ask, write_model
 
@@ -185,6 +185,93 @@ def test_nothing_to_learn_is_refused_and_the_work_can_be_ended(model):
 
     with pytest.raises(Ended):
         model.train_jointly([job("ana", "tea")], RECIPE, VECTORS, check=stop)
+
+
+class Kept(dict):
+    """Checkpoints in memory."""
+
+    load = dict.get
+
+    def save(self, key, data):
+        self[key] = data
+
+    def drop(self, key):
+        self.pop(key)
+
+
+def ends_after(steps):
+    left = iter(range(steps))
+
+    def check():
+        if next(left, None) is None:
+            raise Stopped("killed")
+
+    return check
+
+
+def assert_same(one, other):
+    """Two adapters, bit for bit."""
+    ours, theirs = read(one), read(other)
+    assert ours.modules.keys() == theirs.modules.keys()
+    for name, part in theirs.modules.items():
+        for mine, wanted in ((ours.modules[name].a, part.a), (ours.modules[name].b, part.b)):
+            np.testing.assert_array_equal(mine, wanted)
+        assert (part.bias is None) == (ours.modules[name].bias is None)
+        if part.bias is not None:
+            np.testing.assert_array_equal(ours.modules[name].bias, part.bias)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])  # within the first pass, after a look at what is held out, in the last
+def test_a_joint_training_that_was_killed_goes_on_and_ends_with_the_same_weights(model, monkeypatch, steps):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    recipe, vectors = replace(RECIPE, epochs=3, decay=0.01), replace(VECTORS, drop=0.3)
+    jobs, kept = [job("ana", "red tea"), job("bob", "blue dog")], Kept()
+    whole = model.train_jointly(jobs, recipe, vectors)
+    with pytest.raises(Stopped):
+        model.train_jointly(jobs, recipe, vectors, check=ends_after(steps), checkpoints=kept)
+    made, learnt = ends_after(9 - steps), []
+    resumed = model.train_jointly(jobs, recipe, vectors, check=made, checkpoints=kept, progress=learnt.append)
+    assert len(learnt) == 9 - steps  # three steps in each of three passes
+    for one, other in zip(
+        (resumed.shared.body, resumed.projection, *(p.body for p in resumed.people)),
+        (whole.shared.body, whole.projection, *(p.body for p in whole.people)),
+        strict=True,
+    ):
+        assert_same(one, other)
+    assert [p.steps for p in resumed.people] == [p.steps for p in whole.people]
+    assert (resumed.shared.losses, resumed.shared.held) == (whole.shared.losses, whole.shared.held)
+    # the finished one stays until the caller drops it
+    again = model.train_jointly(jobs, recipe, vectors, check=ends_after(0), checkpoints=kept)
+    assert_same(again.shared.body, whole.shared.body)
+    assert [*kept] == [EVERYONE]
+
+
+def test_what_was_saved_of_another_joint_training_is_not_gone_on_with(model, monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    recipe, kept = replace(RECIPE, epochs=2), Kept()
+    with pytest.raises(Stopped):
+        jobs = [job("ana", "red tea"), job("bob", "blue dog")]
+        model.train_jointly(jobs, recipe, VECTORS, check=ends_after(4), checkpoints=kept)
+    others = [job("ana", "red tea"), job("cyd", "blue dog")]
+    found = model.train_jointly(others, recipe, VECTORS, checkpoints=kept)
+    assert_same(found.shared.body, model.train_jointly(others, recipe, VECTORS).shared.body)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 13])
+def test_newcomers_who_were_killed_go_on_and_end_with_the_same_vectors(model, joint, monkeypatch, steps):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    jobs, kept = [job("cyd", "red tea"), job("dan", "blue dog"), job("eve", "blue dog", held=False)], Kept()
+    whole = newcomers(model, joint, jobs)
+    with pytest.raises(Stopped):
+        newcomers(model, joint, jobs, check=ends_after(steps), checkpoints=kept)
+    assert set(kept) == {"cyd", "dan", "eve"}
+    learnt = []
+    resumed = newcomers(model, joint, jobs, checkpoints=kept, progress=learnt.append)
+    assert len(learnt) == max(one.steps for one in whole.values()) - steps
+    for name, one in whole.items():
+        assert_same(resumed[name].body, one.body)
+        assert (resumed[name].losses, resumed[name].held) == (one.losses, one.held)
+    assert not kept
 
 
 def test_peft_loads_both_parts(model, joint, tmp_path):

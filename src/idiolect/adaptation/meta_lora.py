@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, dressed, plain
+from idiolect.adaptation.shared.attach import adapter_of, dressed, plain, shaping
 from idiolect.adaptation.shared.examples import Writer, newest
 from idiolect.adaptation.shared.making import adapter_artifact, trainable
 from idiolect.adaptation.shared.meta import moved
@@ -117,11 +117,12 @@ class MetaLora:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Learn the adapter from all these people; a killed run goes on with the round it was in."""
         writer, read = Writer(self.parts, ctx, self.tokens), list[Record]()
-        known = dict[str, list[Example]]()
+        known, under = dict[str, list[Example]](), set[str]()
         for user in users:
             records = newest(user, self.newest)
             if records:
                 known[user.id] = writer.examples(user, records)
+                under |= shaping(user, (one.call for one in known[user.id]))
                 read += records
         if not known:
             return
@@ -130,7 +131,7 @@ class MetaLora:
         body = Body.of(peft_format.dump(state.adapter, "float16"))
         made = Trained(EVERYONE, body, tuple(state.losses), (), state.round, 0, 0.0)
         told = {"records": len(read), "rank": self.rank, "people": len(known)}
-        yield adapter_artifact(made, EVERYONE, NAME, self._learnt, ctx, read, told, known)
+        yield adapter_artifact(made, EVERYONE, NAME, self._learnt, ctx, read, told, {*known, *under})
         if ctx.checkpoints is not None:
             ctx.checkpoints.drop(EVERYONE)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import KIND, adapter_of, attached, plain
+from idiolect.adaptation.shared.attach import KIND, adapter_of, attached, plain, shaping
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of
 from idiolect.prompting.assembly import Named, fold
@@ -78,10 +78,8 @@ class PLora:
         if shared is None:
             return planned
         planned = attached(planned, shared, NAME)
-        own = adapter_of(user, NAME, self._learnt, ctx.model.fingerprint)
-        if own is None or orjson.loads(own.payload)["shared"] != shared.id:
-            return planned
-        return attached(planned, own, NAME)
+        own = self._bias(user, shared, ctx)
+        return planned if own is None else attached(planned, own, NAME)
 
     @property
     def parts(self) -> tuple[Named, ...]:
@@ -95,15 +93,28 @@ class PLora:
     def _shared(self, user: User, ctx: Context) -> Artifact | None:
         return adapter_of(user, NAME, self._learnt, ctx.model.fingerprint, EVERYONE)
 
+    def _bias(self, user: User, shared: Artifact, ctx: Context) -> Artifact | None:
+        own = adapter_of(user, NAME, self._learnt, ctx.model.fingerprint)
+        return own if own is not None and orjson.loads(own.payload)["shared"] == shared.id else None
+
+    def _is_of(self, user: User, records: Sequence[Record], shared: Artifact, ctx: Context) -> bool:
+        own = self._bias(user, shared, ctx)
+        return own is not None and own.record_ids == tuple(record.id for record in records)
+
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train the shared adapter and everybody's bias, or biases alone over one that these people did not teach."""
         taught = self._taught(users, ctx)
         if not taught:
             return
+        yield from self._fitted(taught, ctx)
+        if ctx.checkpoints is not None:  # not before: a run that is killed among the newcomers keeps what was shared
+            ctx.checkpoints.drop(EVERYONE)
+
+    def _fitted(self, taught: Sequence[Taught], ctx: Context) -> Iterator[Artifact]:
         shared = self._shared(taught[0][0], ctx)
         projection = None if shared is None else self._projection(taught[0][0], shared)
         newcomers = taught
-        if shared is None or projection is None or {user.id for user, *_ in taught} & {*shared.people}:
+        if shared is None or projection is None or {user.id for user, *_ in taught} & _teachers(shared):
             teachers, newcomers = taught[: max(1, self.people)], taught[max(1, self.people) :]
             made = self._together(teachers, ctx)
             shared, projection = made[:2]
@@ -122,12 +133,15 @@ class PLora:
     def _together(self, teachers: Sequence[Taught], ctx: Context) -> list[Artifact]:
         """Return the shared adapter, its projection, and the bias of each who taught it."""
         read = [record for _, records, _ in teachers for record in records]
-        people = [user.id for user, *_ in teachers]
+        taught = sorted(user.id for user, *_ in teachers)
         joint = _model(ctx).train_jointly(
             [job for *_, job in teachers], self._recipe, self._vectors,
             progress=told_of(ctx, [teachers[0][0]], {EVERYONE: (teachers[0][0], read)}, self.epochs), check=ctx.check,
+            checkpoints=ctx.checkpoints,
         )  # fmt: skip
-        told = {"records": len(read), "people": len(people)}
+        calls = (one.call for *_, job in teachers for one in (*job.examples, *job.held))
+        people = {*taught, *shaping(teachers[0][0], calls)}
+        told = {"records": len(read), "people": len(taught), "taught": taught}
         shared = adapter_artifact(joint.shared, EVERYONE, NAME, self._learnt, ctx, read, told, people)
         projection = Artifact.new(
             EVERYONE, PROJECTION, method=NAME, settings=self._learnt, payload=orjson.dumps({"shared": shared.id}),
@@ -139,10 +153,12 @@ class PLora:
     def _alone(
         self, newcomers: Sequence[Taught], shared: Artifact, projection: Artifact, ctx: Context
     ) -> Iterator[Artifact]:
+        newcomers = [one for one in newcomers if not self._is_of(*one[:2], shared, ctx)]
         asked: Asked = {user.id: (user, records) for user, records, _ in newcomers}
         made = _model(ctx).train_vectors(
             [job for *_, job in newcomers], _body(shared), _body(projection), self._recipe, self._vectors,
             progress=told_of(ctx, [user for user, *_ in newcomers], asked, self.epochs), check=ctx.check,
+            checkpoints=ctx.checkpoints,
         )  # fmt: skip
         for one in made:
             yield self._own(one, *asked[one.key], shared)
@@ -175,6 +191,11 @@ class PLora:
 def _model(ctx: Context) -> TrainsJointly:
     """Return the model as what it is to those whose ``fit_needs`` names ``joint_training``."""
     return cast("TrainsJointly", ctx.model)
+
+
+def _teachers(shared: Artifact) -> set[str]:
+    """Return who taught the shared adapter; others may have shaped what lies under it."""
+    return {*orjson.loads(shared.payload).get("taught", shared.people)}
 
 
 def _body(artifact: Artifact) -> Body:

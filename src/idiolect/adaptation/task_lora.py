@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, dressed, plain
+from idiolect.adaptation.shared.attach import adapter_of, dressed, plain, shaping
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
 from idiolect.prompting.assembly import Named
@@ -100,7 +100,8 @@ class TaskLora:
             [Job(EVERYONE, learnt, held)], recipe, progress=told_of(ctx, [everybody[0]], asked, self.epochs),
             check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
-        people = dict.fromkeys(record.user_id for record in read)
+        people = {record.user_id for record in read}
         told = {"records": len(read), "rank": self.rank, "people": len(people)}
+        people |= shaping(everybody[0], (one.call for one in (*learnt, *held)))
         for one in made:
             yield adapter_artifact(one, EVERYONE, NAME, self._learnt, ctx, read, told, people)

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import plain
+from idiolect.adaptation.shared.attach import people_under, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, told_of
 from idiolect.prompting.assembly import Named, fold
@@ -103,41 +103,47 @@ class UserAdapter:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train a prefix for each person with enough records, many people at once; yield each when it is finished."""
         model, asked = cast("Model", inside(ctx, f"fit {NAME}")), Asked()
+        under = dict[str, set[str]]()  # whose records shaped what lies under a prefix
         recipe = Recipe(
             rate=self.rate, epochs=self.epochs, batch=self.batch, schedule=self.schedule,
             patience=self.patience if self.hold_out else 0, seed=self.seed,
         )  # fmt: skip
         made = prefixes.train(
-            model, self._jobs(users, ctx, asked), self._start(model), recipe, self.people,
+            model, self._jobs(users, ctx, asked, under), self._start(model), recipe, self.people,
             progress=told_of(ctx, users, asked, self.epochs), check=ctx.check,
         )  # fmt: skip
         for one in made:
-            yield self._artifact(one, *asked.pop(one.key), ctx)
+            yield self._artifact(one, *asked.pop(one.key), under.pop(one.key), ctx)
 
     def _start(self, model: Model) -> Floats:
         """Return embeddings of random tokens (arXiv:2104.08691, section 3.2: better than random numbers)."""
         ids = np.random.default_rng(self.seed).integers(0, model.vocabulary, self.length)
         return model.embeddings([int(one) for one in ids])
 
-    def _jobs(self, users: Iterable[User], ctx: Context, asked: Asked) -> Iterator[Job]:
+    def _jobs(
+        self, users: Iterable[User], ctx: Context, asked: Asked, under: dict[str, set[str]]
+    ) -> Iterator[Job]:  # fmt: skip
         writer = Writer(self.parts, ctx)
         for user in users:
             records = newest(user, self.newest)
             if len(records) < self.least or self._is_of(user, records, ctx):
                 continue
             asked[user.id] = user, records
-            learnt, held = split(records, self.hold_out)
-            yield Job(user.id, writer.examples(user, learnt), writer.examples(user, held))
+            learnt, held = (writer.examples(user, part) for part in split(records, self.hold_out))
+            under[user.id] = people_under(user, (one.call for one in (*learnt, *held)))
+            yield Job(user.id, learnt, held)
 
     def _is_of(self, user: User, records: list[Record], ctx: Context) -> bool:
         old = self.current(user, ctx.model.fingerprint)
         return old is not None and old.record_ids == tuple(record.id for record in records)
 
-    def _artifact(self, made: Prefix, user: User, records: list[Record], ctx: Context) -> Artifact:
+    def _artifact(
+        self, made: Prefix, user: User, records: list[Record], under: Iterable[str], ctx: Context
+    ) -> Artifact:  # fmt: skip
         told = {"records": user.count, "learnt": len(records), "losses": made.losses, "held": made.held}
         scores = {} if made.bare is None else {"plain": made.bare, "held": min(made.held)}
         return Artifact.new(
             user.id, KIND, method=NAME, settings=self._learnt, payload=pack({"vectors": made.vectors}, told),
             record_ids=[record.id for record in records], time=max(record.time for record in records),
-            base_model=ctx.model.fingerprint, scores={"steps": made.steps, **scores},
+            base_model=ctx.model.fingerprint, scores={"steps": made.steps, **scores}, people=under,
         )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, plain
+from idiolect.adaptation.shared.attach import adapter_of, attached, plain, shaping
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
 from idiolect.inside import Inside
@@ -109,8 +109,9 @@ class UserIdentifier:
             [Job(EVERYONE, learnt, held)], recipe, progress=told_of(ctx, [everybody[0]], asked, self.epochs),
             check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
-        people = dict.fromkeys(record.user_id for record in read)
+        people = {record.user_id for record in read}
         told = {"records": len(read), "people": len(people), "key": key.hex()}
+        people |= shaping(everybody[0], (one.call for one in (*learnt, *held)))
         for one in made:
             yield adapter_artifact(one, EVERYONE, NAME, self._learnt, ctx, read, told, people)
 

@@ -55,6 +55,7 @@ def train_jointly(
     vectors: Vectors,
     progress: Callable[[int], None] | None,
     check: Callable[[], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Joint:
     """Train one adapter and each person's vector; :class:`InputError` for what cannot be learnt."""
     from idiolect.training._torch_plora import Together
@@ -66,7 +67,8 @@ def train_jointly(
     people = [(job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under)) for job in jobs]
     beneath, tokens = _beneath(under, fingerprint), tokens_of(engine)
     together = Together(engine.model, engine.layers, people, recipe, vectors, tokens, beneath)
-    return together.run(fingerprint, progress, check)
+    digest = _digest((recipe, vectors, fingerprint, under), people)
+    return together.run(fingerprint, digest, progress, check, checkpoints)
 
 
 def train_vectors(
@@ -79,6 +81,7 @@ def train_vectors(
     places: int,
     progress: Callable[[int], None] | None,
     check: Callable[[], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Iterator[Trained]:
     """Train vectors of other people over ``learnt``, a shared adapter and its projection, ``places`` at a time."""
     from idiolect.training._torch_newcomers import Newcomers
@@ -92,14 +95,15 @@ def train_vectors(
     below = _beneath(under, fingerprint)
     beneath = shared if below is None else factors.cat([below, shared], [1.0, 1.0])
     people = (
-        (job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under))
+        (*one, _digest((recipe, vectors, fingerprint, under, learnt), [one]))
         for job in itertools.chain([first], waiting)
+        for one in [(job.key, rows_of(engine, job.examples, under), rows_of(engine, job.held, under))]
     )
     projection = peft_format.load(learnt[1].read())
     newcomers = Newcomers(
         engine.model, engine.layers, recipe, vectors, places, tokens_of(engine), beneath, projection
     )  # fmt: skip
-    yield from newcomers.run(people, progress, check)
+    yield from newcomers.run(people, progress, check, checkpoints)
 
 
 def train_gates(
@@ -218,10 +222,17 @@ def _prepared(engine: Engine, fingerprint: str, job: Job, recipe: Recipe, under:
     rows, held = (_learnable(engine, part, under, recipe) for part in (job.examples, job.held))
     if job.start is not None:
         _own(job.start, fingerprint)
-    digest = hashlib.blake2b(repr((recipe, fingerprint, len(rows), under, job.start)).encode(), digest_size=16)
-    for row in (*rows, *held):
-        digest.update(row.key)
-    return job, rows, held, digest.hexdigest()
+    return job, rows, held, _digest((recipe, fingerprint, under, job.start), [(job.key, rows, held)])
+
+
+def _digest(given: object, people: Iterable[tuple[str, list[TokenRow], list[TokenRow]]]) -> str:
+    """Return a digest of all that a training depends on: unfinished work of another one is not gone on with."""
+    digest = hashlib.blake2b(repr(given).encode(), digest_size=16)
+    for key, rows, held in people:
+        digest.update(f"\x1e{key}\x1f{len(rows)}\x1f".encode("utf-8", "surrogatepass"))
+        for row in (*rows, *held):
+            digest.update(row.key)
+    return digest.hexdigest()
 
 
 def _under(jobs: Iterable[Job]) -> tuple[Adapter, ...]:

@@ -191,13 +191,14 @@ class TransformersBackend:
         *,
         progress: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Joint:
         """Train one adapter and each person's vector (:class:`idiolect.trainable.TrainsJointly`)."""
         from idiolect.backends._torch_training import train_jointly
 
         engine = self._loaded()
         with self._training:
-            return train_jointly(engine, self.fingerprint, jobs, recipe, vectors, progress, check)
+            return train_jointly(engine, self.fingerprint, jobs, recipe, vectors, progress, check, checkpoints)
 
     def train_vectors(
         self,
@@ -209,6 +210,7 @@ class TransformersBackend:
         *,
         progress: Callable[[int], None] | None = None,
         check: Callable[[], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Iterator[Trained]:
         """Train other people's vectors, ``train_users`` at a time (:class:`idiolect.trainable.TrainsJointly`)."""
         from idiolect.backends._torch_training import train_vectors
@@ -216,8 +218,9 @@ class TransformersBackend:
         engine, learnt = self._loaded(), (shared, projection)
         with self._training:
             yield from train_vectors(
-                engine, self.fingerprint, jobs, learnt, recipe, vectors, self.train_users, progress, check
-            )
+                engine, self.fingerprint, jobs, learnt, recipe, vectors, self.train_users, progress, check,
+                checkpoints,
+            )  # fmt: skip
 
     def train_gates(
         self, jobs: Sequence[Gating], recipe: Recipe, *, check: Callable[[], None] | None = None

@@ -10,11 +10,16 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from idiolect.trainable import Recipe, Trained, Vectors
-from idiolect.training._torch_people import Passes, Person, Table, bias_of, body_of, over
+from idiolect.trainable import Checkpoints, Recipe, Trained, Vectors
+from idiolect.training import unfinished
+from idiolect.training._torch_people import Passes, Table, bias_of, body_of, over
 from idiolect.training.factors import LowRank
 from idiolect.training.plan import Plan
 from idiolect.training.rows import TokenRow, passes
+from idiolect.training.unfinished import Unfinished
+
+Newcomer = tuple[str, list[TokenRow], list[TokenRow], str]
+"""A key, the rows to learn, those that are held out, and a digest of all that a training depends on."""
 
 
 @dataclass
@@ -23,12 +28,10 @@ class _Newcomer:
     key: str
     rows: list[TokenRow]
     held: list[TokenRow]
+    digest: str
     plan: Plan
     best: Any
-    step: int = 0
-    total: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    heights: list[float] = field(default_factory=list)
+    at: Unfinished = field(default_factory=Unfinished)
     seconds: float = 0.0
 
 
@@ -47,12 +50,13 @@ class Newcomers:
         self._table, self._places = Table(places, width, device), list[_Newcomer | None]([None] * places)
 
     def run(
-        self, people: Iterable[Person], progress: Callable[[int], None] | None, check: Callable[[], None] | None
-    ) -> Iterator[Trained]:
+        self, people: Iterable[Newcomer], progress: Callable[[int], None] | None, check: Callable[[], None] | None,
+        checkpoints: Checkpoints | None,
+    ) -> Iterator[Trained]:  # fmt: skip
         """Train until nobody is left; yield each person's bias as it is finished."""
-        waiting = iter(people)
+        waiting, saved = iter(people), time.monotonic()
         while True:
-            self._fill(waiting)
+            self._fill(waiting, checkpoints)
             active = [(place, one) for place, one in enumerate(self._places) if one is not None]
             if not active:
                 return
@@ -61,35 +65,52 @@ class Newcomers:
             count = self._step(active)
             if progress is not None:
                 progress(count)
+            if checkpoints is not None and time.monotonic() - saved > unfinished.SAVE_SECONDS:
+                self._save(active, checkpoints)
+                saved = time.monotonic()
             for place, one in active:
-                if one.step >= one.plan.steps or over(one.heights, self._recipe.patience):
+                if one.at.step >= one.plan.steps or over(one.at.held, self._recipe.patience):
                     self._places[place] = None
                     yield self._made(one)
+                    if checkpoints is not None:
+                        checkpoints.drop(one.key)
 
-    def _fill(self, waiting: Iterator[Person]) -> None:
+    def _save(self, active: Sequence[tuple[int, _Newcomer]], checkpoints: Checkpoints) -> None:
+        for place, one in active:
+            one.at.counts = [self._table.steps[place]]
+            state = self._table.state([place])[:, 0].cpu().numpy()
+            checkpoints.save(one.key, one.at.dump(one.digest, state, one.best.cpu().numpy()))
+
+    def _fill(self, waiting: Iterator[Newcomer], kept: Checkpoints | None) -> None:
         for place, there in enumerate(self._places):
             given = next(waiting, None) if there is None else None
             if given is not None:
                 self._table.reset(place)
                 vector = self._table.values.data[place].clone()
                 one = self._places[place] = _Newcomer(*given, Plan(self._recipe, len(given[1])), vector)
-                self._look(place, one)
+                before = None if kept is None else Unfinished.load(kept.load(one.key), one.digest)
+                if before is None:
+                    self._look(place, one)
+                else:
+                    one.at, device = before, self._passes.device
+                    self._table.bring_back([place], torch.from_numpy(before.state).to(device)[:, None], before.counts)
+                    one.best = torch.from_numpy(before.best).to(device)
 
     def _step(self, active: Sequence[tuple[int, _Newcomer]]) -> int:
         asked = list[tuple[int, TokenRow, float]]()
         for place, one in active:
-            rows = [one.rows[n] for n in one.plan.batch(one.step)]
+            rows = [one.rows[n] for n in one.plan.batch(one.at.step)]
             weight = sum(row.weight * row.learnt for row in rows)
             asked += [(place, row, row.weight / weight) for row in rows]
         for part in passes(asked, [len(row) for _, row, _ in asked], self._passes.tokens):
             self._learn(part)
-        rates = [one.plan.rate(one.step) for _, one in active]
+        rates = [one.plan.rate(one.at.step) for _, one in active]
         self._table.step([place for place, _ in active], rates, self._recipe.clip)
         for place, one in active:
-            one.step += 1
-            if one.plan.ends_epoch(one.step - 1):
-                one.losses.append(one.total / one.plan.per_epoch)
-                one.total = 0.0
+            one.at.step += 1
+            if one.plan.ends_epoch(one.at.step - 1):
+                one.at.losses.append(one.at.total / one.plan.per_epoch)
+                one.at.total = 0.0
                 self._look(place, one)
         return len(asked)
 
@@ -104,7 +125,7 @@ class Newcomers:
             one = self._places[place]
             assert one is not None
             one.seconds += each * len(row)
-            one.total += weight * float(losses[at : at + row.learnt].sum())
+            one.at.total += weight * float(losses[at : at + row.learnt].sum())
             at += row.learnt
 
     def _look(self, place: int, one: _Newcomer) -> None:
@@ -117,8 +138,8 @@ class Newcomers:
         for part in passes(asked, [len(row) for _, row, _ in asked], self._passes.tokens):
             with torch.no_grad():
                 total += float(self._loss(part)[0])
-        one.heights.append(total)
-        if total <= min(one.heights):
+        one.at.held.append(total)
+        if total <= min(one.at.held):
             one.best = vector
 
     def _loss(self, part: Sequence[tuple[int, TokenRow, float]]) -> tuple[Any, Any]:
@@ -134,5 +155,5 @@ class Newcomers:
     def _made(self, one: _Newcomer) -> Trained:
         bias = bias_of(self._projection, one.best.cpu().numpy(), self._beneath)
         tokens = sum(row.learnt for row in one.rows)
-        losses, held = tuple(one.losses), tuple(one.heights)
-        return Trained(one.key, body_of(bias, self._recipe), losses, held, one.step, tokens, one.seconds)
+        losses, held = tuple(one.at.losses), tuple(one.at.held)
+        return Trained(one.key, body_of(bias, self._recipe), losses, held, one.at.step, tokens, one.seconds)

@@ -38,6 +38,18 @@ class Table:
             table[place] = 0
         self.steps[place] = 0
 
+    def state(self, places: Sequence[int]) -> Any:
+        """Return vectors and moments of some places ``[3, places, width]``."""
+        tables = (self.values.data, self._first, self._second)
+        return torch.stack([table[list(places)] for table in tables])
+
+    def bring_back(self, places: Sequence[int], state: Any, steps: Sequence[int]) -> None:
+        """Go on in some places from what :meth:`state` returned after so many steps of each."""
+        for table, part in zip((self.values.data, self._first, self._second), state, strict=True):
+            table[list(places)] = part
+        for place, count in zip(places, steps, strict=True):
+            self.steps[place] = count
+
     def step(self, places: Sequence[int], rates: Sequence[float], clip: float) -> None:
         """Make a step in some places, each at its own rate, its gradient cut to the norm ``clip`` (0: as it is)."""
         assert self.values.grad is not None, "a step comes after a backward pass"

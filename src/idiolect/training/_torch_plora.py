@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from idiolect.trainable import Joint, Recipe, Trained, Vectors
+from idiolect.trainable import Checkpoints, Joint, Recipe, Trained, Vectors
+from idiolect.training import unfinished
 from idiolect.training._torch_people import BETAS, EPSILON, Passes, Person, Table, bias_of, body_of, over
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Site, chosen
 from idiolect.training.plan import Plan
 from idiolect.training.rows import TokenRow, passes
+from idiolect.training.unfinished import Unfinished
+from idiolect.types import EVERYONE, Floats
 
 
 class Together:
@@ -42,28 +45,72 @@ class Together:
         self._held = [(place, row) for place, (_, _, held) in enumerate(people) for row in held]
         flat = [one for parts in self._weights.values() for one in parts]
         self._adam = torch.optim.AdamW(flat, recipe.rate, BETAS, EPSILON, recipe.decay)
-        self._flat, self._best = [*flat, self._table.values], list[Any]()
-        self._losses, self._heights = list[float](), list[float]()
+        self._flat, self._best, self._at = [*flat, self._table.values], list[Any](), Unfinished()
 
-    def run(self, fingerprint: str, progress: Callable[[int], None] | None, check: Callable[[], None] | None) -> Joint:
-        """Train, and return the weights of the pass with the lowest held-out loss."""
-        began, step, total = time.perf_counter(), 0, 0.0
+    def run(
+        self, fingerprint: str, digest: str, progress: Callable[[int], None] | None, check: Callable[[], None] | None,
+        checkpoints: Checkpoints | None,
+    ) -> Joint:  # fmt: skip
+        """Train, and return the weights of the pass with the lowest held-out loss.
+
+        What was saved last, the finished training too, stays until the caller drops it: what is made of it may be lost.
+        """
+        began, saved = time.perf_counter(), time.monotonic()
         plan = Plan(self._recipe, len(self._rows))
         of_vectors = Plan(replace(self._recipe, rate=self._vectors.rate), len(self._rows))
-        self._look()
-        while step < plan.steps and not over(self._heights, self._recipe.patience):
+        before = None if checkpoints is None else Unfinished.load(checkpoints.load(EVERYONE), digest)
+        if before is None:
+            self._look()
+        else:
+            self._bring_back(before)
+        at = self._at
+        while at.step < plan.steps and not over(at.held, self._recipe.patience):
             if check is not None:
                 check()
-            batch = plan.batch(step)
-            total += self._step(batch, step, plan.rate(step), of_vectors.rate(step))
-            step += 1
+            batch = plan.batch(at.step)
+            at.total += self._step(batch, at.step, plan.rate(at.step), of_vectors.rate(at.step))
+            at.step += 1
             if progress is not None:
                 progress(len(batch))
-            if plan.ends_epoch(step - 1):
-                self._losses.append(total / plan.per_epoch)
-                total = 0.0
+            if plan.ends_epoch(at.step - 1):
+                at.losses.append(at.total / plan.per_epoch)
+                at.total = 0.0
                 self._look()
-        return self._made(fingerprint, step, time.perf_counter() - began)
+            if checkpoints is not None and time.monotonic() - saved > unfinished.SAVE_SECONDS:
+                checkpoints.save(EVERYONE, self._dump(digest))
+                saved = time.monotonic()
+        if checkpoints is not None:
+            checkpoints.save(EVERYONE, self._dump(digest))
+        return self._made(fingerprint, time.perf_counter() - began)
+
+    def _dump(self, digest: str) -> bytes:
+        """Serialise how far it has come: shared weights, then all vectors, each with its moments."""
+        self._at.counts = self._table.steps
+        vectors = self._table.state(range(len(self._people)))
+        moments = [self._adam.state.get(one, {}) for one in self._flat[:-1]]
+        tables = [
+            [one.detach() for one in self._flat[:-1]],
+            *([state[name] for state in moments if state] for name in ("exp_avg", "exp_avg_sq")),
+        ]
+        rows = [_line([*table, part]) for table, part in zip(tables, vectors, strict=True)]
+        return self._at.dump(digest, np.stack(rows), _line(self._best) if self._best else None)
+
+    def _bring_back(self, before: Unfinished) -> None:
+        self._at = before
+        values, *moments = ([*self._parts(row)] for row in before.state)
+        for one, value, first, second in zip(self._flat[:-1], values, *moments, strict=False):
+            one.data.copy_(value)
+            step = torch.tensor(float(before.step))
+            self._adam.state[one] = {"step": step, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
+        vectors = torch.stack([values[-1], *(part[-1] for part in moments)])
+        self._table.bring_back(range(len(self._people)), vectors, before.counts)
+        self._best = [] if before.best is None else [one.clone() for one in self._parts(before.best)]
+
+    def _parts(self, line: Floats) -> Iterator[Any]:
+        """Yield the tensors of a line of numbers, each in its shape."""
+        sizes = [one.numel() for one in self._flat]
+        for one, part in zip(self._flat, torch.from_numpy(line).to(self._passes.device).split(sizes), strict=True):
+            yield part.view_as(one)
 
     def _step(self, batch: Sequence[int], step: int, rate: float, rate_of_vectors: float) -> float:
         """Make a step; return its mean loss a token."""
@@ -109,11 +156,11 @@ class Together:
         for part in passes(self._held, [len(row) for _, row in self._held], self._passes.tokens):
             with torch.no_grad():
                 total += float(self._loss(part, [True] * len(part), weight))
-        self._heights.append(total)
-        if total <= min(self._heights):
+        self._at.held.append(total)
+        if total <= min(self._at.held):
             self._best = [one.detach().clone() for one in self._flat]
 
-    def _made(self, fingerprint: str, steps: int, seconds: float) -> Joint:
+    def _made(self, fingerprint: str, seconds: float) -> Joint:
         numbers = [one.detach().cpu().numpy() for one in self._best or self._flat]
         parts = {name: numbers[3 * n : 3 * n + 3] for n, name in enumerate(self._weights)}
         shared = LowRank({name: Factors(a, b) for name, (a, b, _) in parts.items()}, self._scaling, fingerprint)
@@ -126,9 +173,13 @@ class Together:
                 self._people, numbers[-1], self._table.steps, tokens, strict=True
             )
         )
-        body, losses, held = body_of(shared, self._recipe), tuple(self._losses), tuple(self._heights)
-        everyone = Trained("", body, losses, held, steps, sum(tokens), seconds)
+        body, at = body_of(shared, self._recipe), self._at
+        everyone = Trained("", body, tuple(at.losses), tuple(at.held), at.step, sum(tokens), seconds)
         return Joint(everyone, body_of(projection, self._recipe), tuple(people))
+
+
+def _line(parts: Sequence[Any]) -> Floats:
+    return torch.cat([one.flatten() for one in parts]).cpu().numpy()
 
 
 def _initial(wanted: Mapping[str, Site], recipe: Recipe, width: int, device: Any) -> dict[str, tuple[Any, Any, Any]]:

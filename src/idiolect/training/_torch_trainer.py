@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from idiolect.trainable import Checkpoints, Job, Recipe, Trained
-from idiolect.training import peft_format
+from idiolect.training import peft_format, unfinished
 from idiolect.training._torch_loss import learnt_losses
 from idiolect.training._torch_lowrank import Batch, Change, beneath_of, changed
 from idiolect.training._torch_objective import Noted, log_ratios, objective_of
@@ -30,9 +30,6 @@ from idiolect.training.plan import Plan
 from idiolect.training.rows import Learnable, TokenPair, TokenRow, passes
 from idiolect.training.unfinished import Unfinished
 from idiolect.types import Body, Floats
-
-SAVE_SECONDS = 60.0
-"""So often unfinished adapters are saved."""
 
 
 @dataclass
@@ -128,7 +125,7 @@ class Trainer:
             count = self._step()
             if progress is not None:
                 progress(count)
-            if checkpoints is not None and time.monotonic() - saved > SAVE_SECONDS:
+            if checkpoints is not None and time.monotonic() - saved > unfinished.SAVE_SECONDS:
                 self._save(checkpoints)
                 saved = time.monotonic()
             yield from self._finished(fingerprint, checkpoints)

@@ -10,6 +10,9 @@ import orjson
 
 from idiolect.types import Floats
 
+SAVE_SECONDS = 60.0
+"""So often unfinished work is saved."""
+
 
 @dataclass
 class Unfinished:
@@ -22,6 +25,8 @@ class Unfinished:
     weight: float = 0.0
     state: Floats = field(default_factory=lambda: np.zeros((3, 0), np.float32))
     best: Floats | None = None
+    counts: list[int] = field(default_factory=list)
+    """Steps that each person's own part was in, where not every step is in all."""
 
     def add(self, loss: float, weight: float) -> None:
         """Count a token's loss [nats]."""
@@ -37,7 +42,7 @@ class Unfinished:
         """Serialise, with factors and moments ``[3, numbers]`` and the best factors so far ``[numbers]``."""
         head = {
             "digest": digest, "step": self.step, "losses": self.losses, "held": self.held, "total": self.total,
-            "weight": self.weight,
+            "weight": self.weight, "counts": self.counts,
         }  # fmt: skip
         out, arrays = io.BytesIO(), {"state": state} if best is None else {"state": state, "best": best}
         np.savez(out, head=np.frombuffer(orjson.dumps(head), np.uint8), **arrays)  # type: ignore[arg-type]

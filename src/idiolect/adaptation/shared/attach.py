@@ -72,9 +72,17 @@ def initial(spec: str, user: User, base_model: str) -> Artifact | None:
 
 
 def people_under(user: User, calls: Iterable[Call]) -> set[str]:
-    """Return whose records shaped the adapters that calls carry: what is trained over these goes when they do."""
+    """Return whose records, beside a user's own, shaped the adapters that calls carry, all of which the user has.
+
+    What is trained over these adapters goes when they do.
+    """
+    return shaping(user, calls) - {user.id}
+
+
+def shaping(user: User, calls: Iterable[Call]) -> set[str]:
+    """Return whose records shaped the adapters that calls carry, the user's own among them."""
     under = {adapter.id for call in calls for source in sources_of(call) for adapter in source.adapters}
-    return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people} - {user.id}
+    return {person for artifact in user.artifacts if artifact.id in under for person in artifact.people}
 
 
 def records_under(user: User, calls: Iterable[Call]) -> list[str]:
