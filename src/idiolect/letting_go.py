@@ -11,6 +11,12 @@ from idiolect.errors import IdiolectError
 
 log = logging.getLogger("idiolect")
 
+STILL_THERE = (
+    "If it runs, it may still have weights of what was deleted; no answer uses them any more. Restart it, which then "
+    "has none, or the server that hands it adapters, which with its first adapter takes away all that it did not bring."
+)
+"""What to know, and to do, where a program that keeps adapters was not told."""
+
 
 @dataclass
 class LettingGo:

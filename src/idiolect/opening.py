@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from idiolect import registry
 from idiolect.config import Settings
 from idiolect.store.keys import MasterKey
 from idiolect.store.store import Store
 from idiolect.text.embedding import load_embedder
-from idiolect.types import Backend
+from idiolect.types import Backend, Keeps
+
+
+class Keeper(Keeps, Backend, Protocol):
+    """A backend that hands adapters to another program."""
 
 
 def helper_of(settings: Settings, **more: Any) -> Backend | None:
@@ -23,6 +27,15 @@ def helper_of(settings: Settings, **more: Any) -> Backend | None:
     entry = registry.backends.get(str(table.pop("backend", settings.helper)))
     known = {f.name for f in fields(cast("Any", entry.make))}
     return registry.build(entry, {**{key: value for key, value in more.items() if key in known}, **table})
+
+
+def keeper_of(settings: Settings, **more: Any) -> Keeper | None:
+    """Make the backend that the settings name where it hands adapters to another program, with ``more`` settings."""
+    entry = registry.backends.get(settings.backend)
+    if not issubclass(cast("type", entry.make), Keeps):
+        return None
+    table = {**settings.backends.get(settings.backend, {}), **more}
+    return cast("Keeper", registry.build(entry, table))
 
 
 def open_store(settings: Settings, ask: Callable[[str], str] | None = None, *, embed: bool = True) -> Store:

@@ -43,6 +43,7 @@ class VLLMStub:
     def __init__(self, access: Path, max_rank: int = 8) -> None:
         self.fetcher, self.max_rank = Fetcher(access), max_rank
         self.adapters: dict[str, str] = {}
+        self.folders: dict[str, str] = {}
         self.seen: list[tuple[str, Any]] = []
         self._naming = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -64,7 +65,8 @@ class VLLMStub:
         self.seen.append((path, body))
         if (method, path) == ("GET", "/v1/models"):
             status, listed = recorded("models")
-            more = [{**listed["data"][0], "id": name, "parent": BASE} for name in self.adapters]
+            more = [{**listed["data"][0], "id": name, "root": self.folders[name], "parent": BASE}
+                    for name in self.adapters]  # fmt: skip
             return status, {**listed, "data": listed["data"] + more}
         if path == "/v1/load_lora_adapter":
             return self._load(body["lora_name"], body["lora_path"])
@@ -100,7 +102,7 @@ class VLLMStub:
             blob = (folder / "adapter_model.safetensors").read_bytes()
             if load(blob).rank > self.max_rank:
                 return recorded("chat with an adapter that cannot be loaded", model=name)
-            self.adapters[name] = weights_of(blob)
+            self.adapters[name], self.folders[name] = weights_of(blob), str(folder)
             return None
 
     def _load(self, name: str, path: str) -> tuple[int, Any]:
@@ -109,7 +111,7 @@ class VLLMStub:
         weights = Path(path) / "adapter_model.safetensors"
         if not weights.is_file():
             return recorded("load what is not there", lora_name=name, lora_path=path)
-        self.adapters[name] = weights_of(weights.read_bytes())
+        self.adapters[name], self.folders[name] = weights_of(weights.read_bytes()), path
         return recorded("load", lora_name=name)
 
     def _score(self, body: Any, name: str) -> tuple[int, Any]:

@@ -249,8 +249,8 @@ def test_a_joint_training_that_was_killed_goes_on_and_ends_with_the_same_weights
 def test_what_was_saved_of_another_joint_training_is_not_gone_on_with(model, monkeypatch):
     monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
     recipe, kept = replace(RECIPE, epochs=2), Kept()
+    jobs = [job("ana", "red tea"), job("bob", "blue dog")]
     with pytest.raises(Stopped):
-        jobs = [job("ana", "red tea"), job("bob", "blue dog")]
         model.train_jointly(jobs, recipe, VECTORS, check=ends_after(4), checkpoints=kept)
     others = [job("ana", "red tea"), job("cyd", "blue dog")]
     found = model.train_jointly(others, recipe, VECTORS, checkpoints=kept)

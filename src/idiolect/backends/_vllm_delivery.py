@@ -11,7 +11,7 @@ import orjson
 
 from idiolect.backends._http import Client
 from idiolect.backends._vllm_door import Door
-from idiolect.backends._vllm_resolver import NAME, Files
+from idiolect.backends._vllm_resolver import NAME, Files, remove_elsewhere
 from idiolect.errors import UpstreamError
 
 Read = Callable[[], bytes]
@@ -51,7 +51,7 @@ class Fetched:
 
     async def there(self) -> list[str]:
         """Return the names that vLLM has."""
-        return await names_at(self._client)
+        return [*await folders_at(self._client)]
 
     def close(self) -> None:
         """Close the endpoint."""
@@ -63,6 +63,7 @@ class Loaded:
 
     def __init__(self, client: Client, model: str) -> None:
         self._client, self._model, self._files = client, model, Files()
+        self._elsewhere: dict[str, Path] = {}
 
     async def bring(self, name: str, read: Read) -> None:
         """Write the folder and have it loaded, in place of one that vLLM has by that name from another folder."""
@@ -71,13 +72,15 @@ class Loaded:
         await _post(self._client, "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, ())
 
     async def take(self, name: str) -> None:
-        """Unload it and remove the folder."""
+        """Unload it and remove the folder, that of another process too."""
         await unload(self._client, name)
         self._files.remove(name)
+        remove_elsewhere(self._elsewhere.pop(name, Path()))
 
     async def there(self) -> list[str]:
         """Return the names that vLLM has."""
-        return await names_at(self._client)
+        self._elsewhere = await folders_at(self._client)
+        return [*self._elsewhere]
 
     def close(self) -> None:
         """Remove all folders."""
@@ -89,12 +92,21 @@ async def unload(client: Client, name: str) -> None:
     await _post(client, "/unload_lora_adapter", {"lora_name": name}, (404,))
 
 
-async def names_at(client: Client) -> list[str]:
-    """Return the adapters that vLLM has under names of our form."""
+async def folders_at(client: Client) -> dict[str, Path]:
+    """Return the adapters that vLLM has under names of our form, each with the folder that it was loaded from.
+
+    Raises :class:`UpstreamError` where vLLM does not say.
+    """
     response = await client.open("GET", "/models", b"", [])
     async with response:
-        listed = orjson.loads(await response.read()) if response.status == 200 else {}
-    return [card["id"] for card in listed.get("data", ()) if NAME.fullmatch(str(card.get("id")))]
+        if response.status != 200:
+            raise UpstreamError(f"vLLM answered {response.status} when asked which adapters it has", response.status)
+        raw = await response.read()
+    try:
+        cards = orjson.loads(raw)["data"]
+        return {card["id"]: Path(card.get("root") or "") for card in cards if NAME.fullmatch(card["id"])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UpstreamError("what answers in vLLM's place names no models; see 'base_url'", 502) from error
 
 
 async def _post(client: Client, path: str, payload: dict[str, Any], also_fine: tuple[int, ...]) -> None:

@@ -95,6 +95,12 @@ class Fetcher:
         return number
 
 
+def remove_elsewhere(folder: Path) -> None:
+    """Remove an adapter's files where another process of ours wrote them; any other folder stays as it is."""
+    if NAME.fullmatch(folder.name) and folder.parent.name.startswith(_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Files:
     """A private folder (mode 0700, in memory where the system has ``/dev/shm``) that goes with the process.
 

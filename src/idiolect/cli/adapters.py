@@ -150,7 +150,7 @@ def rollback(
     from idiolect.store.adapters import adapters as read
     from idiolect.store.adapters import earlier, newer_than, one_of
 
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         need_user(store, user)
         known = read(store, user)
         kept = one_of(known, to) if to else earlier(known)
@@ -167,7 +167,7 @@ def rollback(
 @adapters.command("delete", epilog=epilog("idiolect adapters delete ana 3f9a02c1"))
 def delete(user: UserId, adapter_id: AdapterId, yes: Yes = False, json: Json = False) -> None:
     """Delete an adapter for good; where it is the newest version, the one before serves again."""
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         kept = _find(store, user, adapter_id)
         _delete(store, user, [kept], yes)
     if json:

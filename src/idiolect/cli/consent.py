@@ -27,7 +27,7 @@ def consent(
     """
     from idiolect.store.sharing import share, shares
 
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         need_user(store, user)
         gone = 0 if give is None else share(store, user, give)
         on = shares(store, user)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,18 +30,18 @@ def erase(
     if verify is not None:
         _verify(verify, json)
     else:
-        emit(_erase(str(user), yes))
+        _erase(str(user), yes)
         note("Keep the receipt: idiolect erase --verify FILE checks it. Backups of the keys folder still hold the key.")
 
 
-def _erase(user: str, yes: bool) -> dict[str, Any]:
+def _erase(user: str, yes: bool) -> None:
     from idiolect.store.erase import erase as remove
 
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         need_user(store, user)
         if not yes and ask(f"This cannot be undone. Type the user id ({safe(user)}) to erase it: ") != user:
             raise InputError("that is not the user id; nothing was erased")
-        return remove(store, user, time.time()).as_json()
+        emit(remove(store, user, time.time()).as_json())  # before anybody else is waited for
 
 
 def _verify(path: Path, json: bool) -> None:

@@ -145,7 +145,7 @@ def close(context: typer.Context, record_id: RecordId, json: Json = False) -> No
     """Say that a memory is no longer true; it stays to be read, and what was learnt from it is dropped."""
     from idiolect.control import close as end
 
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         kept, _ = end(store, context.obj, _find(store, context.obj, record_id).record.id, time.time())
     _tell("closed", kept, json)
 
@@ -183,7 +183,7 @@ def forget(
     from idiolect.store.forget import forget as remove
 
     user: str = context.obj
-    with opened_store() as store:
+    with opened_store(deletes=True) as store:
         kept = _find(store, user, record_id)
         if not yes and _at_terminal():
             answer = ask(f"Forget for good, with the exchanges it was said in: {safe(kept.record.text)} [y/N] ")

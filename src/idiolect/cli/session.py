@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 from idiolect import config
-from idiolect.errors import InputError, NotFound
+from idiolect.cli.output import note
+from idiolect.errors import IdiolectError, InputError, NotFound
 
 if TYPE_CHECKING:
+    from idiolect.config import Settings
     from idiolect.pipeline import Idiolect
     from idiolect.store.store import Store
 
@@ -33,15 +35,42 @@ def ask(prompt: str) -> str:
 
 
 @contextmanager
-def opened_store(*, embed: bool = False) -> Iterator[Store]:
-    """Open the store; ``embed`` where the command searches or adds, because it loads the embedding model."""
+def opened_store(*, embed: bool = False, deletes: bool = False) -> Iterator[Store]:
+    """Open the store; ``embed`` where the command searches or adds, because it loads the embedding model.
+
+    ``deletes`` where it may delete weights that a program apart has loaded: that one is told at the end.
+    """
     from idiolect.opening import open_store
 
-    store = open_store(config.load(), passphrase, embed=embed)
+    settings, gone = config.load(), list[str]()
+    store = open_store(settings, passphrase, embed=embed)
+    if deletes:
+        store.dropped = gone.extend
     try:
         yield store
     finally:
         store.close()
+        if gone:
+            _let_go(settings, gone)
+
+
+def _let_go(settings: Settings, artifact_ids: Sequence[str]) -> None:
+    """Have the program that the backend hands adapters to let go of some; what is deleted stays so where it does not.
+
+    A server that runs beside this command cannot tell it: it does not learn of the deletion.
+    """
+    from idiolect.letting_go import STILL_THERE
+    from idiolect.opening import keeper_of
+
+    try:
+        keeper = keeper_of(settings, retries=0)
+        if keeper is not None:
+            try:
+                keeper.forget(artifact_ids)
+            finally:
+                keeper.close()
+    except IdiolectError as error:
+        note(f"It is deleted here, but {settings.backend} could not be told: {error}. {STILL_THERE}")
 
 
 @contextmanager

@@ -58,6 +58,11 @@ def load(store: Store, cells_of: SealedReader, user_id: str) -> list[tuple[int, 
     ]
 
 
+def weights_among(artifacts: Iterable[Artifact]) -> list[str]:
+    """Return the ids of those that have a body."""
+    return [artifact.id for artifact in artifacts if artifact.body is not None]
+
+
 def _with_body(store: Store, uid: int, number: int, artifact: Artifact) -> Artifact:
     if artifact.body is None:
         return artifact

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from idiolect.errors import NotFound
-from idiolect.store import checkpoints
+from idiolect.store import bodies, checkpoints
 from idiolect.store.sharing import ever_shared, take_back
 from idiolect.store.store import Store
 
@@ -41,10 +41,10 @@ def erase(store: Store, user_id: str, now: float) -> Receipt:
     if key is None:
         raise NotFound(f"no user {user_id!r}; nothing to erase. See: idiolect users")
     derived = take_back(store, user_id) if ever_shared(store, user_id) else 0
-    learnt = [artifact.id for artifact in store.artifacts(user_id)]
+    weights = bodies.weights_among(store.artifacts(user_id))
     store.drop_cached(user_id)
     destroyed = store.keyring.destroy(user_id)
-    store.dropped(learnt)
+    store.dropped(weights)
     unfinished = checkpoints.forget(store, key)
     with store.rows.write() as tx:
         removed = tx.drop(key.uid)

@@ -57,7 +57,7 @@ class Store:
         self._abouts: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
         self._artifacts: dict[int, tuple[tuple[int, int], tuple[Artifact, ...]]] = {}
         self.dropped: Callable[[Sequence[str]], object] = lambda artifact_ids: None
-        """Told the ids of artifacts that this process has deleted, after the commit and in the thread that did it."""
+        """Told the ids of artifacts with weights that this process has deleted, after the commit and in its thread."""
 
     @staticmethod
     def open(
@@ -157,12 +157,12 @@ class Store:
             chunks.blank(own, row, sorted(found.values()), int(self.about(key, row)["dim"]))
             own.delete(Plane.ITEM, found.values())
             tx.unlink(key.uid, found)
-            stale = {n: a.id for n, a in bodies.load(self, own, user_id) if ids.intersection(a.record_ids)}
+            stale = {n: a for n, a in bodies.load(self, own, user_id) if ids.intersection(a.record_ids)}
             bodies.drop(own, stale)
             tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1, live=row.live - len(found)))
         self._cache.drop(key.uid)
-        self.dropped([*stale.values()])
-        return len(found), list(stale.values())
+        self.dropped(bodies.weights_among(stale.values()))
+        return len(found), [artifact.id for artifact in stale.values()]
 
     def learn(self, user_id: str, learnt: Learnt, job: int = 0) -> Added | None:
         """Keep what was learnt from a turn and take the turn from the queue, all of it or nothing.
@@ -444,11 +444,11 @@ class Store:
         with self.rows.write() as tx:
             row = tx.user(key.uid)
             own = SealedWriter(tx, key)
-            gone = {n: a.id for n, a in bodies.load(self, own, user_id) if a.id in ids}
+            gone = {n: a for n, a in bodies.load(self, own, user_id) if a.id in ids}
             bodies.drop(own, gone)
             if row is not None and gone:
                 tx.put_user(replace(row, version=row.version + 1, epoch=row.epoch + 1))
-        self.dropped([*gone.values()])
+        self.dropped(bodies.weights_among(gone.values()))
         return len(gone)
 
     # -- traces ------------------------------------------------------------------------------------------------

@@ -26,17 +26,17 @@ VERSIONS_OF_WEIGHTS = 3
 
 
 def put(store: Store, tx: Writer, key: DataKey, row: UserRow, artifact: Artifact) -> list[str] | None:
-    """Write an artifact; return the ids of the old versions that went, ``None`` where it was there already."""
+    """Write an artifact; return the ids of old versions with weights that went, ``None`` where it was there already."""
     own = SealedWriter(tx, key)
     there = bodies.load(store, own, artifact.user_id)
     if any(old.id == artifact.id for _, old in there):
         return None
-    alike = [(n, old.id) for n, old in there if lineage(old) == lineage(artifact)]
+    alike = [(n, old) for n, old in there if lineage(old) == lineage(artifact)]
     gone = dict(alike[: max(0, len(alike) + 1 - _most(artifact))])
     bodies.drop(own, gone)
     bodies.put(own, row.artifacts, artifact)
     tx.put_user(replace(row, version=row.version + 1, artifacts=row.artifacts + 1))
-    return list(gone.values())
+    return bodies.weights_among(gone.values())
 
 
 def lineage(artifact: Artifact) -> tuple[str, str, str, bytes]:
