@@ -1,6 +1,7 @@
 """What it costs to serve each row of a batch its own adapter, beside the base and beside PEFT, in PyTorch on a CPU.
 
-    python benchmarks/serving.py --out benchmarks/results/serving.json
+    python benchmarks/serving.py --out benchmarks/results/serving.json                 # all of 1 4 16 64
+    python benchmarks/serving.py --rows 64 --out benchmarks/results/serving.json       # in pieces
     python benchmarks/serving.py --rows 16 --repeats 1 --dtype bfloat16
 
 Random adapters of rank 8, one for each row, on all linear modules of the layers or on q and v only. Beside them the
@@ -8,7 +9,9 @@ base in the same engine, PEFT's mixed batch (``generate(adapter_names=...)``) an
 (``set_adapter``, at most four requests, scaled to all). Same prompts, same number of new tokens, greedy; what is given
 is the time of a decode step, that of an answer of all tokens less that of an answer of one, so that prompts are not in
 it. All are run in turn, several rounds; figures are medians, ratios medians of each round's ratio to that round's base.
-Processor time is what a machine with nothing else to do would show, divided by the threads. Needs peft and accelerate.
+Processor time is what a machine with nothing else to do would show, divided by the threads. ``peak MB`` is the most
+memory that a process of its own takes which loads the model, has the adapters and answers once. Needs peft and
+accelerate. Row counts that stand in ``--out`` are kept unless ``--anew``; other settings are refused.
 
 The floor of a step is the time to read what it must read (weights once, every row's factors) at the measured rate of
 memory, and to multiply what it must multiply at the measured rate of a large matrix product.
@@ -19,8 +22,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +41,7 @@ from idiolect.training import peft_format
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Site
 from idiolect.types import Adapter, Body, Call, Sampling
+from pieces import Document, now, opened, settings_of, write
 
 RANK, ALONE = 8, 4
 KINDS: dict[str, tuple[str, ...]] = {"all linear": (), "q and v": ("q_proj", "v_proj")}
@@ -67,6 +72,8 @@ class Ours:
             chosen = [site for site in sites if not names or site.last_name in names]
             self.files[kind] = [folder / f"{kind} {n}" for n in range(rows)]
             for n, path in enumerate(self.files[kind]):
+                if path.exists():
+                    continue
                 peft_format.save_folder(peft_format.dump(adapter(n, chosen)), path, model)
 
     def adapter(self, kind: str, n: int) -> Adapter:
@@ -124,16 +131,16 @@ class Ours:
 class Peft:
     """PEFT with the same adapters, on a model of its own."""
 
-    def __init__(self, ours: Ours, kind: str, folder: str, dtype: str) -> None:
+    def __init__(self, files: Sequence[Path], prompts: Sequence[Sequence[int]], folder: str, dtype: str) -> None:
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
         base = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True).eval()
         base.generation_config.eos_token_id = None
-        self.torch, self.ours, self.names = torch, ours, [f"a{n}" for n in range(len(ours.files[kind]))]
-        self.model = PeftModel.from_pretrained(base, str(ours.files[kind][0]), "a0", low_cpu_mem_usage=True)
-        for name, path in zip(self.names[1:], ours.files[kind][1:], strict=True):
+        self.torch, self.prompts, self.names = torch, prompts, [f"a{n}" for n in range(len(files))]
+        self.model = PeftModel.from_pretrained(base, str(files[0]), "a0", low_cpu_mem_usage=True)
+        for name, path in zip(self.names[1:], files[1:], strict=True):
             self.model.load_adapter(str(path), adapter_name=name, low_cpu_mem_usage=True)
         self.model.eval()
 
@@ -154,10 +161,8 @@ class Peft:
 
         return work
 
-    def answers(self, which: Sequence[int], tokens: int, **given: Any) -> list[str]:
-        engine, torch = self.ours.engine, self.torch
-        calls = self.ours.calls(len(self.names), tokens)
-        prompts = [engine.prompt(calls[n].messages, calls[n]) for n in which]
+    def answers(self, which: Sequence[int], tokens: int, **given: Any) -> list[list[int]]:
+        torch, prompts = self.torch, [list(self.prompts[n]) for n in which]
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
@@ -165,7 +170,7 @@ class Peft:
             made = self.model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=0, **given
             )
-        return [engine.tokenizer.decode(row[width:].tolist(), skip_special_tokens=True) for row in made]
+        return [row[width:].tolist() for row in made]
 
 
 def rates(threads: int) -> dict[str, float]:
@@ -215,20 +220,66 @@ def rows_of(taken: dict[str, list[Times]], rows: int, threads: int) -> dict[str,
     return out
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def peak_of(given: dict[str, Any]) -> float:
+    """Return the most memory [MB] of this process, which answers once by one of the ways; run in one of its own."""
+    rows, how, kind = given["rows"], given["how"], given["kind"]
+    if how == "ours":
+        work = Ours(given["model"], given["dtype"], given["threads"], rows, Path(given["folder"])).work(rows, kind)
+    else:
+        import torch
+
+        torch.set_num_threads(given["threads"])
+        files = [Path(given["folder"]) / f"{kind} {n}" for n in range(rows)]
+        peft = Peft(files, given["prompts"], given["model folder"], given["dtype"])
+        work = peft.mixed(rows) if how == "mixed" else peft.in_turn(rows)
+    work(given["tokens"])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def peak(given: dict[str, Any], folder: Path) -> int:
+    path = folder / "given.json"
+    path.write_text(json.dumps(given), "utf-8")
+    done = subprocess.run([sys.executable, __file__, "--peak", str(path)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"the memory of {given['how']} was not measured:\n{done.stderr[-3000:]}")
+    return round(float(done.stdout.strip().splitlines()[-1]))
+
+
+def peaks(args: argparse.Namespace, rows: int, folder: Path, prompts: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Return the most memory [MB] of each way of answering so many rows."""
     from idiolect import models
 
-    ours = Ours(args.model, args.dtype, args.threads, max(args.rows), folder)
-    pefts = {kind: Peft(ours, kind, str(models.hf_folder(args.model)), args.dtype) for kind in KINDS}
-    machine = rates(args.threads)
-    same = {}
+    alike = {
+        "rows": rows, "model": args.model, "model folder": str(models.hf_folder(args.model)), "dtype": args.dtype,
+        "threads": args.threads, "tokens": args.tokens, "folder": str(folder), "prompts": prompts[:rows],
+    }  # fmt: skip
+    wanted = {"base": ("ours", "")}
+    for kind in KINDS:
+        wanted |= {kind: ("ours", kind), f"PEFT mixed, {kind}": ("mixed", kind), f"PEFT in turn, {kind}": ("in", kind)}
+    return {name: peak({**alike, "how": how, "kind": kind}, folder) for name, (how, kind) in wanted.items()}
+
+
+def measure(args: argparse.Namespace, folder: Path, document: Document) -> None:
+    """Measure the row counts that are missing, and write the result file after each."""
+    from idiolect import models
+
+    found: dict[str, Any] = document["results"]
+    missing = [rows for rows in args.rows if args.anew or str(rows) not in found["rows"]]
+    if not missing:
+        return
+    ours = Ours(args.model, args.dtype, args.threads, max(missing), folder)
+    prompts = [list(ours.engine.prompt(call.messages, call)) for call in ours.calls(max(missing), args.tokens)]
+    hf_folder = str(models.hf_folder(args.model))
+    pefts = {kind: Peft(ours.files[kind], prompts, hf_folder, args.dtype) for kind in KINDS}
+    machine = found["machine"] = rates(args.threads)
+    same = found.setdefault("same answers as PEFT", {})
     for kind, peft in pefts.items():
-        rows = min(4, max(args.rows))
+        rows, decode = min(4, max(missing)), ours.engine.tokenizer.decode
         mine = [answer.text for answer in ours.backend.generate(ours.calls(rows, args.tokens, kind))]
-        same[kind] = mine == peft.answers(range(rows), args.tokens, adapter_names=peft.names[:rows])
-    found: dict[str, Any] = {"machine": machine, "same answers as PEFT": same, "rows": {}}
+        theirs = peft.answers(range(rows), args.tokens, adapter_names=peft.names[:rows])
+        same[kind] = mine == [decode(ids, skip_special_tokens=True) for ids in theirs]
     found["loading"] = {kind: ours.loading(kind, 7) for kind in KINDS}
-    for rows in args.rows:
+    for rows in missing:
         jobs: dict[str, Work] = {"base": ours.work(rows, "")}
         for kind in KINDS:
             jobs[kind] = ours.work(rows, kind)
@@ -240,9 +291,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for kind in KINDS:
             of = {at: result[kind][at] / result[f"PEFT mixed, {kind}"][at] for at in ("ratio", "processor ratio")}
             result[kind]["times PEFT mixed"] = {at: round(value, 2) for at, value in of.items()}
-        found["rows"][str(rows)] = result
+        for name, most in peaks(args, rows, folder, prompts).items():
+            result[name]["peak MB"] = most
+        about = {"made": now(), "load average": round(os.getloadavg()[0], 1), **machine}
+        found["rows"][str(rows)] = {**result, "about": about}
         print(rows, json.dumps(result, indent=1), file=sys.stderr)
-    return found
+        write(args.out, document)
 
 
 def main() -> None:
@@ -253,32 +307,37 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=17)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--anew", action="store_true", help="measure again what stands in --out")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    load = os.getloadavg()[0]
+    if args.peak:
+        print(peak_of(json.loads(args.peak.read_text("utf-8"))))
+        return
     try:
+        document = opened(args.out, _fresh(args), ("dtype", "tokens", "threads", "repeats"))
         with tempfile.TemporaryDirectory() as folder:
-            results = measure(args, Path(folder))
+            measure(args, Path(folder), document)
     except IdiolectError as error:  # not installed, or its weights are not here
         sys.exit(str(error))
     except ImportError as error:
         sys.exit(f"the comparison needs {error.name}. Run: pip install peft accelerate")
+    print(json.dumps(document, indent=1))
+
+
+def _fresh(args: argparse.Namespace) -> Document:
     import peft
     import torch
     import transformers
 
-    document = {
-        "machine": {
-            "cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform(),
-            "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
-            "load before": round(load, 1), "load after": round(os.getloadavg()[0], 1),
-        },
-        "model": args.model, "dtype": args.dtype, "threads": args.threads, "repeats": args.repeats, "rank": RANK,
-        "new tokens": args.tokens, "results": results,
+    from idiolect import models
+    from idiolect.bench.run import machine
+
+    versions = {one.__name__: one.__version__ for one in (torch, transformers, peft)}
+    return {
+        "made": now(), "machine": {**machine(), **versions}, "model": models.fingerprint(args.model),
+        "settings": settings_of(args), "rank": RANK, "results": {"rows": {}},
     }  # fmt: skip
-    print(json.dumps(document, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

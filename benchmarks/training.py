@@ -2,10 +2,20 @@
 
     python benchmarks/training.py                          # small: minutes on 2 cores
     python benchmarks/training.py --users 1 8 32 128 --rows 100 --rounds 3
-    python benchmarks/training.py --many 1000              # a thousand people in one job
+    python benchmarks/training.py --only many --many 1000  # a thousand people in one job, 4 rows of 32 tokens each
 
-Every figure is of a process of its own, rounds interleaved, medians; the same rows in the same order and as many steps
-for all. People write random token sequences: time does not depend on what is written. Rows beyond ``--rows`` are not
+A long run is made in pieces, all into one ``--out``: what stands there is kept unless ``--anew``, and figures of other
+settings are refused. In any order, with the same ``--rows`` and ``--rounds``:
+
+    python benchmarks/training.py --only runs --tokens 64 --users 1 8
+    python benchmarks/training.py --only runs --tokens 64 --users 32 128
+    python benchmarks/training.py --only runs --tokens 256 --users 1 8
+    python benchmarks/training.py --only trunk
+    python benchmarks/training.py --only many --many 1000
+
+Every figure, the peak of memory too, is of a process of its own, rounds interleaved, medians; the same rows in the same
+order and as many steps for all. People write random token sequences: time does not depend on what is written. Rows
+beyond ``--rows`` are not
 run; seconds a person are scaled to 100 rows. The floor is what the machine's measured matrix rate allows: 4 operations
 for each frozen weight and token (forward and towards the inputs), the head only where something is learnt.
 """
@@ -21,9 +31,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pieces import now, opened, settings_of, write
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,7 +171,8 @@ def measured(args: argparse.Namespace, kinds: dict[str, dict[str, Any]]) -> dict
             "seconds_a_user": round(seconds * scaled, 2), "floor_seconds_a_user": round(least * scaled, 2),
             "of_floor": round(least / seconds, 3), "matrix_rate_gflops": round(machine / 1e9, 1),
             "tokens_a_second": round(given["rows"] * given["tokens"] * given["epochs"] / seconds, 1),
-            "peak_mb": round(max(run["peak_mb"] for run in found[kind])),
+            "peak_mb": round(max(run["peak_mb"] for run in found[kind])), "made": now(),
+            "load average": round(os.getloadavg()[0], 1),
             "held_loss": round(statistics.mean(held), 4) if held else None,
         }  # fmt: skip
         print(kind, given["count"], "users x", given["tokens"], "tokens:", out[kind], flush=True)
@@ -170,6 +182,8 @@ def measured(args: argparse.Namespace, kinds: dict[str, dict[str, Any]]) -> dict
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=["runs", "trunk", "many"], default=["runs", "trunk", "many"])
+    parser.add_argument("--anew", action="store_true", help="measure again what stands in --out")
     parser.add_argument("--users", type=int, nargs="*", default=[1, 8])
     parser.add_argument("--peft-users", type=int, default=2, help="PEFT goes one by one: so many are run")
     parser.add_argument("--tokens", type=int, nargs="*", default=[64, 256])
@@ -201,26 +215,60 @@ def main() -> None:
     folder = tempfile.TemporaryDirectory()
     args.init = Path(folder.name) / "init.safetensors"
     args.init.write_bytes(untrained(args.model))
-    results: dict[str, Any] = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(),
-        "model": models.fingerprint(args.model), "settings": {k: str(v) for k, v in vars(args).items()}, "runs": [],
+    fresh: dict[str, Any] = {
+        "made": now(), "machine": machine(), "model": models.fingerprint(args.model), "settings": settings_of(args),
+        "runs": [],
     }  # fmt: skip
+    results = opened(args.out, fresh, ALIKE)
+    for section in ("runs", "trunk", "many"):
+        if section in args.only:
+            SECTIONS[section](args, results)
+
+
+def runs(args: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Measure what is missing of each length of rows: ours with so many people at once, and PEFT."""
     for tokens in args.tokens:
-        kinds = {f"ours x {users}": case(args, users, tokens) for users in args.users}
-        peft = case(args, args.peft_users, tokens)
-        kinds |= {"documented": peft, "tuned": peft}
-        results["runs"].append({"tokens": tokens, "kinds": measured(args, kinds)})
-        args.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    if args.trunk:
-        args.epochs = 3
-        kinds = {f"ours {n} layers": case(args, 8, args.tokens[0], n) for n in (0, args.trunk)}
-        results["trunk"] = measured(args, kinds)
-    if args.many:
-        args.rows, args.batch, args.epochs, args.rounds = 4, 2, 1, 1
-        many = one("ours", case(args, args.many, 32, args.trunk, people=False), args.peers_python)
-        results["many"] = {"users": args.many, "seconds_a_user": many["seconds"][0], "peaks_mb": many["peaks_mb"]}
-        print(results["many"], flush=True)
-    args.out.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        section = next((one for one in results["runs"] if one["tokens"] == tokens), None)
+        if section is None:
+            section = {"tokens": tokens, "kinds": {}}
+            results["runs"].append(section)
+        wanted = {f"ours x {users}": users for users in args.users}
+        wanted |= dict.fromkeys(("documented", "tuned"), args.peft_users)
+        missing = {kind: users for kind, users in wanted.items() if args.anew or kind not in section["kinds"]}
+        if missing:
+            section["kinds"] |= measured(args, {kind: case(args, users, tokens) for kind, users in missing.items()})
+            write(args.out, results)
+
+
+def trunk(args: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Measure all layers beside the last so many, three passes over the rows."""
+    given = argparse.Namespace(**{**vars(args), "epochs": 3})
+    kinds = {f"ours {n} layers": case(given, 8, args.tokens[0], n) for n in (0, args.trunk) if args.trunk}
+    found = results.setdefault("trunk", {})
+    missing = {kind: one for kind, one in kinds.items() if args.anew or kind not in found}
+    if missing:
+        found |= measured(given, missing)
+        write(args.out, results)
+
+
+def many(args: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Train so many people in one job, and say how memory grew after 10, 100 and 1,000 of them."""
+    found = results.get("many", {})
+    if not args.many or (found.get("users") == args.many and "peak_mb" in found and not args.anew):
+        return
+    given = argparse.Namespace(**{**vars(args), "rows": 4, "batch": 2, "epochs": 1})
+    made = one("ours", case(given, args.many, 32, args.trunk, people=False), args.peers_python)
+    results["many"] = {
+        "users": args.many, "seconds_a_user": round(made["seconds"][0], 3), "peaks_mb": made["peaks_mb"],
+        "peak_mb": round(made["peak_mb"]), "made": now(), "load average": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
+    print(results["many"], flush=True)
+    write(args.out, results)
+
+
+SECTIONS = {"runs": runs, "trunk": trunk, "many": many}
+ALIKE = ("rows", "batch", "epochs", "places", "tokens_a_pass", "rounds", "threads", "dtype", "peft_users")
+"""Settings that figures of one file have in common."""
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.errors import InputError
 from idiolect.trainable import Example, Job
-from idiolect.training import peft_format
+from idiolect.training import peft_format, unfinished
 from idiolect.training.plan import Plan
 from idiolect.training.rows import TokenPair, TokenRow
 from idiolect.types import Adapter
@@ -132,9 +132,7 @@ def test_together_equals_alone_with_held_out_choices_and_early_stopping(model):
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_killed_and_resumed_gives_the_same_weights(llama, monkeypatch, steps):
-    from idiolect.training import _torch_trainer
-
-    monkeypatch.setattr(_torch_trainer, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
     jobs, kept = [job(name, HELD[:1]) for name in PEOPLE], Kept()
     whole = trained(llama, jobs, DPO)
     finished = killed(llama, jobs, DPO, kept, steps)

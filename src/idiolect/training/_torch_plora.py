@@ -179,7 +179,8 @@ class Together:
 
 
 def _line(parts: Sequence[Any]) -> Floats:
-    return torch.cat([one.flatten() for one in parts]).cpu().numpy()
+    line: Floats = torch.cat([one.flatten() for one in parts]).cpu().numpy()
+    return line
 
 
 def _initial(wanted: Mapping[str, Site], recipe: Recipe, width: int, device: Any) -> dict[str, tuple[Any, Any, Any]]:
