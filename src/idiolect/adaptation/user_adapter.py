@@ -154,6 +154,7 @@ class UserAdapter:
         scores = {} if made.bare is None else {"plain": made.bare, "held": min(made.held)}
         return Artifact.new(
             user.id, KIND, method=NAME, settings=self._learnt, payload=pack({"vectors": made.vectors}, told),
-            record_ids=dict.fromkeys([*(record.id for record in records), *under.records]), time=max(record.time for record in records),
+            record_ids=dict.fromkeys([*(record.id for record in records), *under.records]),
+            time=max(record.time for record in records),
             base_model=ctx.model.fingerprint, scores={"steps": made.steps, **scores}, people=under.people,
         )  # fmt: skip
