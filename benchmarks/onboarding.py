@@ -288,12 +288,13 @@ def summary(people: Mapping[str, Mapping[str, Document]], counts: Sequence[int])
         row |= {
             "people": len(found), "bare": round(float(np.mean([one["bare"] for one in nats])), 4),
             "own": round(float(np.mean([one["own"] for one in nats])), 4), "gain": round(gain.mean, 4),
-            "gain interval": [round(gain.low, 4), round(gain.high, 4)],
+            "gain interval": [round(gain.low, 4), round(gain.high, 4)] if len(found) > 1 else None,
             "people it beats bare for": sum(one["own"] < one["bare"] for one in nats),
             "gain over another's": round(float(np.mean(beside)), 4) if beside else None,
         }  # fmt: skip
         out["counts"][str(count)] = row
-    won = [count for count in counts if (row := out["counts"].get(str(count))) and row["gain interval"][0] > 0]
+    intervals = {count: out["counts"].get(str(count), {}).get("gain interval") for count in counts}
+    won = [count for count, interval in intervals.items() if interval and interval[0] > 0]
     own = {name: [int(n) for n, one in by.items() if _wins(one)] for name, by in people.items()}
     out["records to break even"] = {
         "in the mean, its interval above 0": min(won, default=None),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from idiolect.adaptation.lora import Lora
 from idiolect.adaptation.task_lora import TaskLora
 from idiolect.adaptation.user_adapter import UserAdapter
 from idiolect.registry import settings_of
@@ -78,6 +79,20 @@ def test_over_an_adapter_it_is_named_with_its_people_and_goes_with_them(opposite
     assert [used.id for used in call.used] == [shared.id, own.id]
     share(store, "bob", False)
     assert not [artifact for name in (EVERYONE, "ana", "cyd") for artifact in store.artifacts(name)]
+
+
+def test_over_the_persons_own_adapter_it_rests_on_what_that_was_learnt_from(opposites):
+    own = Lora(context=("none",), rank=2, epochs=1, hold_out=0.0)
+    opposites.house.fit({"name": "lora", **settings_of(own)}, ["ana"])
+    over = replace(METHOD, epochs=1, newest=4, context=("lora:context=none:rank=2:epochs=1:hold_out=0",))
+    opposites.house.fit(spec(over), ["ana"])
+    store, records = opposites.house.store, [record.id for record in opposites.user("ana").history]
+    (prefix,) = (artifact for artifact in store.artifacts("ana") if artifact.kind == "prefix")
+    assert prefix.record_ids[:4] == tuple(records[-4:])
+    assert set(prefix.record_ids) == {*records}
+    assert list(over.fit([opposites.user("ana")], opposites.ctx)) == []  # the same records are not learnt again
+    store.delete("ana", records[:1])  # the prefix never saw it; what lies under it did
+    assert not [artifact for artifact in store.artifacts("ana") if artifact.kind in ("prefix", "adapter")]
 
 
 def test_without_an_adapter_under_it_nobody_else_is_named(opposites):

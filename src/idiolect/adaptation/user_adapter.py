@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import people_under, plain
+from idiolect.adaptation.shared.attach import people_under, plain, records_under
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, told_of
 from idiolect.prompting.assembly import Named, fold
@@ -28,6 +28,13 @@ from idiolect.training.user_encoder import pack, unpack
 from idiolect.types import Artifact, Call, Context, Floats, Record, Used, User
 
 NAME, KIND = "user_adapter", "prefix"
+
+
+@dataclass(frozen=True)
+class _Under:
+    # What shaped the adapters that lie under a prefix: other people's records, and the person's own.
+    people: set[str]
+    records: list[str]
 
 
 @method(
@@ -103,7 +110,7 @@ class UserAdapter:
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train a prefix for each person with enough records, many people at once; yield each when it is finished."""
         model, asked = cast("Model", inside(ctx, f"fit {NAME}")), Asked()
-        under = dict[str, set[str]]()  # whose records shaped what lies under a prefix
+        under = dict[str, _Under]()
         recipe = Recipe(
             rate=self.rate, epochs=self.epochs, batch=self.batch, schedule=self.schedule,
             patience=self.patience if self.hold_out else 0, seed=self.seed,
@@ -121,7 +128,7 @@ class UserAdapter:
         return model.embeddings([int(one) for one in ids])
 
     def _jobs(
-        self, users: Iterable[User], ctx: Context, asked: Asked, under: dict[str, set[str]]
+        self, users: Iterable[User], ctx: Context, asked: Asked, under: dict[str, _Under]
     ) -> Iterator[Job]:  # fmt: skip
         writer = Writer(self.parts, ctx)
         for user in users:
@@ -130,20 +137,24 @@ class UserAdapter:
                 continue
             asked[user.id] = user, records
             learnt, held = (writer.examples(user, part) for part in split(records, self.hold_out))
-            under[user.id] = people_under(user, (one.call for one in (*learnt, *held)))
+            calls = [one.call for one in (*learnt, *held)]
+            under[user.id] = _Under(people_under(user, calls), records_under(user, calls))
             yield Job(user.id, learnt, held)
 
     def _is_of(self, user: User, records: list[Record], ctx: Context) -> bool:
         old = self.current(user, ctx.model.fingerprint)
-        return old is not None and old.record_ids == tuple(record.id for record in records)
+        if old is None or unpack(old.payload)[1]["learnt"] != len(records):
+            return False
+        return old.record_ids[: len(records)] == tuple(record.id for record in records)
 
     def _artifact(
-        self, made: Prefix, user: User, records: list[Record], under: Iterable[str], ctx: Context
+        self, made: Prefix, user: User, records: list[Record], under: _Under, ctx: Context
     ) -> Artifact:  # fmt: skip
         told = {"records": user.count, "learnt": len(records), "losses": made.losses, "held": made.held}
         scores = {} if made.bare is None else {"plain": made.bare, "held": min(made.held)}
         return Artifact.new(
             user.id, KIND, method=NAME, settings=self._learnt, payload=pack({"vectors": made.vectors}, told),
-            record_ids=[record.id for record in records], time=max(record.time for record in records),
-            base_model=ctx.model.fingerprint, scores={"steps": made.steps, **scores}, people=under,
+            record_ids=dict.fromkeys([*(record.id for record in records), *under.records]),
+            time=max(record.time for record in records),
+            base_model=ctx.model.fingerprint, scores={"steps": made.steps, **scores}, people=under.people,
         )  # fmt: skip
