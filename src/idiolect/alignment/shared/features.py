@@ -29,6 +29,8 @@ KEPT, DOUBT = 10.0, 2.0
 """Near choices count as at most ``KEPT`` judgments beside ``DOUBT`` of everybody's."""
 FEW = 10.0
 """So many own choices count half of what very many do: what two choices say is mostly chance."""
+MANY = 20.0
+"""Among so many own choices there begin to be some at like prompts: of a few, the nearest is far."""
 OWN = ("alike", "near", "often")
 """What is made of the person's other choices. Each choice is left out of its own features, so that within one person
 they speak against what was chosen; only people together tell what they are worth."""
@@ -85,9 +87,10 @@ def values_of(labels: Sequence[str]) -> Doubles | None:
         numbers = np.array([float(label) for label in labels])
     except ValueError:
         return None
-    middle = (numbers.max(initial=0.0) + numbers.min(initial=0.0)) / 2 if len(numbers) else 0.0
-    away = numbers - middle
-    return np.asarray(away / np.abs(away).max(), np.float64) if len(numbers) > 1 else None
+    if len(numbers) < 2 or numbers.max() == numbers.min():
+        return None
+    away = numbers - (numbers.max() + numbers.min()) / 2
+    return np.asarray(away / np.abs(away).max(), np.float64)
 
 
 def describe(ground: Ground, crowd: Crowd, own: Own, asked: Asked, but: int, fold: int) -> list[Doubles]:
@@ -213,7 +216,7 @@ def _near(ground: Ground, own: Own, vectors: Doubles, places: Places, often: Dou
     weight[known, places[known]] = 0.0
     shares = weight @ _taken(ground, own) / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
     count = len(own) - (places >= 0)[:, None]
-    kept = KEPT * count / (count + FEW)
+    kept = KEPT * (count / (count + MANY)) ** 2
     return np.asarray(np.log((kept * shares + DOUBT * often) / (kept + DOUBT)) - np.log(often), np.float64)
 
 
