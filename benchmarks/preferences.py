@@ -43,7 +43,7 @@ from idiolect.alignment.shared.posterior import (
     stack,
     updated,
 )
-from idiolect.alignment.shared.rewarding import chances, options_of, ordered, taken_of
+from idiolect.alignment.shared.rewarding import options_of, ordered, softmax, taken_of
 from idiolect.bench.asking import best
 from idiolect.bench.run import machine
 from idiolect.bench.task import Dataset, Population, Query, Task
@@ -211,7 +211,7 @@ def besides(
                 mine = own[name][max(0, len(own[name]) - count) :]
                 known = model.known(taken_of(mine, read, kind)) if mine else None
                 part = "seen: all" if name in seen else f"unseen: {count}"
-                told = [(gold, chances(model.rewards(options, known))) for gold, options in asked]
+                told = [(gold, softmax(model.rewards(options, known))) for gold, options in asked]
                 out.setdefault(f"{part} {label}", {})[name] = told
     return out
 

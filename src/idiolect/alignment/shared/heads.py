@@ -17,7 +17,7 @@ import numpy as np
 from idiolect.alignment.shared.directions import regressions
 from idiolect.alignment.shared.packing import Array
 from idiolect.alignment.shared.posterior import Doubles
-from idiolect.alignment.shared.rewarding import Arrays, Taken, chances
+from idiolect.alignment.shared.rewarding import Arrays, Taken, softmax
 
 FOLDS = 5
 
@@ -32,7 +32,7 @@ class Heads:
     def known(self, taken: Taken) -> Array:
         """Return how much each head counts for a person, ``[heads]``, of sum 1."""
         loss = np.logaddexp(0.0, -taken.differences() @ self.vectors.T).mean(axis=0)
-        return chances(-loss / self.temperature).astype(np.float32)
+        return softmax(-loss / self.temperature).astype(np.float32)
 
     def rewards(self, options: Doubles, known: Array | None) -> Doubles:
         """Return ``sum_k w_k v_k . e``; for a stranger the original head's."""

@@ -76,8 +76,8 @@ def taken_of(own: Sequence[Comparison], read: Callable[[Question], Doubles], lab
     return Taken([options_of(read(one.question), labels) for one in own], [one.chosen for one in own])
 
 
-def chances(rewards: Doubles) -> Doubles:
-    """Return the probability of each option, ``softmax(rewards)``."""
+def softmax(rewards: Doubles) -> Doubles:
+    """Return the probability of each option from its reward."""
     likely = np.exp(rewards - rewards.max())
     return np.asarray(likely / likely.sum(), np.float64)
 
@@ -174,4 +174,4 @@ class RewardJudge(Equal):
         asked = self.question
         question = asked if asked.texts else Question(asked.prompt, tuple(drafts), (), asked.item)
         vectors = reader(self.embedder, [question], self.labels)(question)
-        return chances(self.model.rewards(options_of(vectors, self.labels), self.known))
+        return softmax(self.model.rewards(options_of(vectors, self.labels), self.known))
