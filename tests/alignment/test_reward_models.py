@@ -60,13 +60,14 @@ def test_people_of_opposite_taste_weigh_opposite_heads():
     model = learn_heads(of_two_types(40, 12), components=4, temperature=0.1)
     assert model.vectors.shape == (9, DIM)
     np.testing.assert_allclose(model.vectors[1:5], -model.vectors[5:])
-    for own in of_two_types(2, 6, seed=1):
+    for own in of_two_types(4, 16, seed=1):
         weights = model.known(own)
         assert weights.sum() == pytest.approx(1.0, abs=1e-5)
         best = model.vectors[int(weights.argmax())]
         side = 1.0 if own.options[0][own.chosen[0], 0] > own.options[0][1 - own.chosen[0], 0] else -1.0
         assert side * best[0] / np.linalg.norm(best) > 0.9
-    assert accuracy(model, of_two_types(40, 14, seed=2), 4) > 0.9
+    assert accuracy(model, of_two_types(40, 20, seed=2), 12) > 0.9
+    assert accuracy(model, of_two_types(40, 20, seed=2), 0) < 0.65  # half of them want the opposite
 
 
 def test_heads_are_weighed_by_their_loss():
@@ -172,6 +173,6 @@ def test_without_torch_the_extra_is_named(monkeypatch):
 
 def test_ordered_labels_are_their_value_times_the_prompt():
     prompt = np.array([1.0, -2.0])
-    np.testing.assert_allclose(options_of(prompt, ("1", "2", "3")), [[-1.0, 2.0], [0.0, 0.0], [1.0, -2.0]])
+    np.testing.assert_allclose(options_of(prompt, ("-1", "0", "1")), [[-1.0, 2.0], [0.0, 0.0], [1.0, -2.0]])
     np.testing.assert_allclose(options_of(np.array([[1.0], [3.0]]), ()), [[-1.0], [1.0]])
     assert DRM().learnt == {"newest": 200, "replays": 0, "components": 32, "temperature": 1.0}
