@@ -10,7 +10,7 @@ import pytest
 from idiolect.alignment.drm import DRM
 from idiolect.alignment.gpo import GPO
 from idiolect.alignment.shared.heads import Heads, learn_heads, principal
-from idiolect.alignment.shared.rewarding import Taken, options_of
+from idiolect.alignment.shared.rewarding import Taken, options_of, ordered
 from idiolect.alignment.vpl import VPL
 from idiolect.errors import MissingExtra
 
@@ -171,8 +171,20 @@ def test_without_torch_the_extra_is_named(monkeypatch):
 # --- what all share ---------------------------------------------------------------------------------------------------
 
 
-def test_ordered_labels_are_their_value_times_the_prompt():
-    prompt = np.array([1.0, -2.0])
-    np.testing.assert_allclose(options_of(prompt, ("-1", "0", "1")), [[-1.0, 2.0], [0.0, 0.0], [1.0, -2.0]])
+def test_ordered_labels_are_their_value_times_the_prompt_and_which_they_are():
+    rows = options_of(np.array([1.0, -2.0]), ("-1", "0", "1"))
+    np.testing.assert_allclose(rows[:, :2], [[-1.0, 2.0], [0.0, 0.0], [1.0, -2.0]])
+    np.testing.assert_allclose(rows[:, 2:], np.eye(3) - 1.0 / 3.0)
     np.testing.assert_allclose(options_of(np.array([[1.0], [3.0]]), ()), [[-1.0], [1.0]])
-    assert DRM().learnt == {"newest": 200, "replays": 0, "components": 32, "temperature": 1.0}
+    assert (ordered(()), ordered(("no", "yes")), ordered(("a", "b", "c"))) == (True, True, False)
+
+
+def test_somebody_who_always_says_the_middle_label_can_be_learnt():
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(size=(20, 12, DIM)) / np.sqrt(DIM)
+    people = [Taken([options_of(one, ("-1", "0", "1")) for one in own], [1] * 12) for own in prompts]
+    assert accuracy(learn_heads(people, components=4, temperature=1.0), people, 0) == 1.0
+
+
+def test_only_settings_of_learning_name_what_was_learnt():
+    assert DRM(n=2).learnt == {"newest": 200, "replays": 0, "components": 32, "temperature": 1.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +20,8 @@ from idiolect.errors import MissingExtra
 
 def loaded() -> Any:
     """Return PyTorch and the models; :class:`MissingExtra` where it is not installed."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the backend does: threads that wait must not spin
     try:
         import torch
     except ImportError as error:

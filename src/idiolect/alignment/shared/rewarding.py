@@ -1,8 +1,9 @@
 """Published reward models over frozen vectors as methods: one protocol for the models, one class for choosing by them.
 
 All see an option as its vector less the mean of the question's options, so that only what tells options apart counts.
-Where options are labels in an order, that of a label is its value (-1 to 1) times the prompt's vector; labels without
-an order give no vector, and questions of that kind are left out.
+Where options are labels in an order, that of a label is its value (-1 to 1) times the prompt's vector, and behind it
+which label it is: without that a reward would always be highest at one end of the scale. Labels without an order give
+no vector, and questions of that kind are left out.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def ordered(labels: Labels) -> bool:
 def options_of(vectors: Doubles, labels: Labels) -> Doubles:
     """Return options ``[options, dim]`` from what :func:`reader` gives of a question."""
     values = values_of(labels) if labels else None
-    rows = vectors if values is None else values[:, None] * vectors
+    rows = vectors
+    if values is not None:
+        rows = np.concatenate([values[:, None] * vectors, np.eye(len(values))], axis=1)
     return np.asarray(rows - rows.mean(axis=0), np.float64)
 
 
