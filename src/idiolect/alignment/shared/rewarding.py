@@ -133,7 +133,7 @@ class RewardChooser(Chooser):
     def judge_of(self, call: Call, user: User, ctx: Context) -> RewardJudge | None:
         """Return what judges the call's options, or drafts, for the person."""
         artifact = self.shared(user, ctx)
-        if artifact is None or artifact.body is None or ctx.embedder is None or user.count == 0:
+        if artifact is None or artifact.body is None or ctx.embedder is None:
             return None
         question, models = question_of(call), _models(self.restored, artifact.body)
         kind = question.texts if question.texts in models else ()
