@@ -2,6 +2,7 @@
 
     python benchmarks/preferences.py --data ../shared/data --out benchmarks/results/preferences.json
     python benchmarks/preferences.py --data DIR --out FILE --only ukpconvarg --embedder static
+    python benchmarks/preferences.py --data DIR --out FILE --only popquorn --embedder static --beside drm gpo vpl
     python benchmarks/preferences.py --speed --out benchmarks/results/preferences_speed.json   # wants scikit-learn
 
 People of one fold in five are *unseen*: everything is learnt from the others, and of them so many of their own choices
@@ -10,6 +11,7 @@ knows nothing of the person (impersonal), the one that sees the person's choices
 (pooled), and a fit to each person's own choices alone (the same features, no one else). The others are *seen*: they
 taught what was learnt, with all but their held-out choices. MovieLens asks which of two films a person rated higher.
 What is written there already is kept, unless it is named by --only.
+With --beside the published reward models are further arms, on the same people, questions and counts.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from idiolect.alignment.shared.posterior import (
     stack,
     updated,
 )
+from idiolect.alignment.shared.rewarding import options_of, ordered, softmax, taken_of
 from idiolect.bench.asking import best
 from idiolect.bench.run import machine
 from idiolect.bench.task import Dataset, Population, Query, Task
@@ -52,6 +55,7 @@ TASKS = ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "stud
 COUNTS = (0, 2, 4, 8, 16, 32)
 UNSEEN = 4
 """The fold whose people are unseen."""
+BESIDE = ("drm", "gpo", "vpl")
 BINS = 15
 HELD = 10
 """So many pairs of films are asked of a person."""
@@ -82,6 +86,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=TASKS)
     parser.add_argument("--embedder", default="minilm")
+    parser.add_argument("--beside", nargs="*", choices=BESIDE, help="published reward models too; all without a name")
     parser.add_argument("--speed", action="store_true", help="time the fit of many people, nothing else")
     args = parser.parse_args()
     if args.speed:
@@ -90,17 +95,18 @@ def main() -> None:
     if args.data is None:
         sys.exit("--data names the folder of the public data sets")
     found = json.loads(args.out.read_text()) if args.out.exists() else {}
+    beside = () if args.beside is None else tuple(args.beside) or BESIDE
     embedder = load_embedder(args.embedder)
     assert embedder is not None
     for name in args.only or [task for task in TASKS if task not in found.get("tasks", {})]:
-        made = measured(name, args.data, embedder)
+        made = measured(name, args.data, embedder, beside)
         head = {"idiolect": __version__, "machine": machine(), "command": " ".join(sys.argv)}
         found = {**head, "tasks": {**found.get("tasks", {}), name: made}}
         args.out.write_text(json.dumps(found, indent=1) + "\n")
         print(name, json.dumps(made["summary"], indent=1), flush=True)
 
 
-def measured(name: str, data: Path, embedder: Embedder) -> dict[str, Any]:
+def measured(name: str, data: Path, embedder: Embedder, beside: Sequence[str] = ()) -> dict[str, Any]:
     """Return everything about one data set."""
     task: Task = registry.tasks.get(name).make()
     dataset = task.load(data)
@@ -110,7 +116,7 @@ def measured(name: str, data: Path, embedder: Embedder) -> dict[str, Any]:
     kinds = sorted({kind_of(one) for own in people.own.values() for one in own})
     rows = dict[str, dict[str, list[tuple[int, Doubles]]]]()
     for kind in kinds:
-        for label, told in asked(people, names, kind, embedder).items():
+        for label, told in asked(people, names, kind, embedder, beside).items():
             for person, answers in told.items():
                 rows.setdefault(label, {}).setdefault(person, []).extend(answers)
     unseen = {name for name in names if key(name) % FOLDS == UNSEEN}
@@ -164,7 +170,7 @@ def _films(one: Record, two: Record) -> Comparison:
 
 
 def asked(
-    people: People, names: Sequence[str], kind: tuple[str, ...], embedder: Embedder
+    people: People, names: Sequence[str], kind: tuple[str, ...], embedder: Embedder, beside: Sequence[str]
 ) -> dict[str, dict[str, list[tuple[int, Doubles]]]]:
     """Return for each arm and person the right places and the chances given to each option."""
     own = {name: [one for one in people.own[name] if kind_of(one) == kind] for name in names}
@@ -186,6 +192,27 @@ def asked(
             for model, answers in answered(learnt, crowd, mine, held[name], read, place, name).items():
                 if count or model == "personal":
                     out.setdefault(f"{part} {model}", {})[name] = answers
+    return {**out, **besides(beside, own, held, seen, read, kind)}
+
+
+def besides(
+    models: Sequence[str], own: Mapping[str, list[Comparison]], held: Mapping[str, list[Held]], seen: Sequence[str],
+    read: Callable[[Question], Doubles], kind: tuple[str, ...],
+) -> dict[str, dict[str, list[tuple[int, Doubles]]]]:  # fmt: skip
+    """Return what the published reward models say, learnt from the same people; nothing of labels without an order."""
+    out = dict[str, dict[str, list[tuple[int, Doubles]]]]()
+    for label in models if ordered(kind) else ():
+        method: Any = registry.make_method(label)[1]
+        recent = [own[name][-method.newest :] for name in seen]
+        model = method.trained([taken_of(mine, read, kind) for mine in recent], None)
+        for name in (name for name in own if held[name]):
+            asked = [(one.gold, options_of(read(one.question), kind)) for one in held[name]]
+            for count in (len(own[name]),) if name in seen else COUNTS:
+                mine = own[name][max(0, len(own[name]) - count) :]
+                known = model.known(taken_of(mine, read, kind)) if mine else None
+                part = "seen: all" if name in seen else f"unseen: {count}"
+                told = [(gold, softmax(model.rewards(options, known))) for gold, options in asked]
+                out.setdefault(f"{part} {label}", {})[name] = told
     return out
 
 

@@ -35,7 +35,15 @@ def fields(cls: type) -> Iterator[Field]:
 
 
 def _docstrings(cls: type) -> dict[str, str]:
-    """Return the text that stands as a string under each field."""
+    """Return the text that stands as a string under each field, those of the classes beneath included."""
+    found = dict[str, str]()
+    for one in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(one):
+            found |= _own_docstrings(one)
+    return found
+
+
+def _own_docstrings(cls: type) -> dict[str, str]:
     body = cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     out = {}
     for here, below in itertools.pairwise(body):

@@ -20,7 +20,7 @@ from idiolect.types import Artifact, Body, Call, Embedder
 _BATCH = 64
 _READ = 8
 """So many populations are kept in memory."""
-_BLANK = -1e9
+BLANK = -1e9
 """The score of a draft without a text."""
 Labels = tuple[str, ...]
 
@@ -122,7 +122,7 @@ class Kept(Equal):
     @staticmethod
     def fits(own: Artifact, shared: Artifact) -> bool:
         """Whether a person's weights are those over what was learnt from everybody there."""
-        return own.payload[: len(_mark(shared.id))] == _mark(shared.id)
+        return own.payload[: len(mark(shared.id))] == mark(shared.id)
 
     @staticmethod
     def read(own: Artifact, shared: Shared, kind: Kind) -> Kept:
@@ -134,7 +134,7 @@ class Kept(Equal):
         told = head["kinds"].get(str(number))
         if told is None:
             return Kept.none(dim)
-        at = len(_mark("")) + 1
+        at = len(mark("")) + 1
         for before in head["kinds"]:
             size = _size(len(shared.kinds[list(shared.kinds)[int(before)]].free))
             if before == str(number):
@@ -165,10 +165,11 @@ def keep(
         named = [name if labels or one.item else "" for name, one in zip(own.taken, mine, strict=True)]
         told[str(number)] = {"items": list(own.items), "taken": named}
         arrays[str(number)] = own.vectors.astype(np.float16)
-    return _mark(shared_id) + bytes([len(told)]) + payload, Body.of(pack({"kinds": told}, arrays))
+    return mark(shared_id) + bytes([len(told)]) + payload, Body.of(pack({"kinds": told}, arrays))
 
 
-def _mark(shared_id: str) -> bytes:
+def mark(shared_id: str) -> bytes:
+    """Return the first bytes of a person's payload, which name what was learnt from everybody beneath it."""
     return bytes.fromhex(shared_id)[:8] if shared_id else bytes(8)
 
 
@@ -222,7 +223,7 @@ class Judge(Equal):
     def __call__(self, drafts: Sequence[str]) -> list[float]:
         """Return one log probability each; a draft without a text is the last choice."""
         chances = np.log(np.maximum(self.judged(drafts).chances, 1e-12))
-        return [float(one) if draft.strip() else _BLANK for draft, one in zip(drafts, chances, strict=True)]
+        return [float(one) if draft.strip() else BLANK for draft, one in zip(drafts, chances, strict=True)]
 
     def judged(self, drafts: Sequence[str]) -> Judged:
         """Judge the call's options, whatever they are called; where it has none, these drafts."""
