@@ -143,7 +143,7 @@ def _halves(rows: Places, most: int) -> Split:
 
 
 def _batches(people: Sequence[int], size: int, rng: np.random.Generator) -> Iterator[Sequence[int]]:
-    order = rng.permutation(people)
+    order: list[int] = rng.permutation(people).tolist()
     yield from (order[start : start + size] for start in range(0, len(order), size))
 
 
