@@ -1,4 +1,4 @@
-"""Write the generated parts of the pages about results, from the result files of ``table.py`` and ``input_level.py``.
+"""Write the generated parts of the pages about results, from the result files of ``table.py`` and the levels' runs.
 
     python benchmarks/publish.py
 
@@ -22,13 +22,17 @@ BEGIN, END = "<!-- generated: python benchmarks/publish.py -->", "<!-- end -->"
 def published() -> dict[str, str]:
     """Return the generated files by path below the root."""
     first = [document for path in sorted((RESULTS / "bench").glob("*.json")) for document in read(path)]
-    runs = {path.stem: documents(read(path))[0] for path in sorted((RESULTS / "input").glob("*.json"))}
+    runs = _runs("input")
     return {
         "docs/results.md": _page("docs/results.md", overview(first)),
         "docs/results.svg": overview_svg(first),
         "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
-        "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs)),
+        "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs | _runs("model") | _runs("objective"))),
     }
+
+
+def _runs(folder: str) -> dict[str, Document]:
+    return {path.stem: documents(read(path))[0] for path in sorted((RESULTS / folder).glob("*.json"))}
 
 
 def _page(name: str, generated: str) -> str:
