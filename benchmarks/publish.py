@@ -7,8 +7,10 @@ Between their two marks the pages are generated, and a test keeps them so; what 
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from idiolect.bench.report import overview, overview_svg
 from idiolect.bench.report.document import Document, Row, documents
@@ -27,6 +29,7 @@ def published() -> dict[str, str]:
         "docs/results.md": _page("docs/results.md", overview(first)),
         "docs/results.svg": overview_svg(first),
         "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
+        "docs/objective_level.md": _page("docs/objective_level.md", _preferences()),
         "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs | _runs("model") | _runs("objective"))),
     }
 
@@ -138,6 +141,37 @@ def _cost(row: Row) -> str:
         return " | | |"
     tokens = "" if row.prompt_tokens_mean is None else f"{row.prompt_tokens_mean:.0f}"
     return f" {tokens} | {row.model_calls / row.queries:.1f} | {row.seconds / row.queries:.2f} |"
+
+
+_SEEN = ("predictor", "alone", "impersonal", "pooled", "**personal** [95 %]", "ECE")
+_UNSEEN = (0, 4, 8, 32)
+
+
+def _preferences() -> str:
+    """Return what is foreseen of people's choices, a line for each data set of ``preferences.py``."""
+    tasks = json.loads((RESULTS / "preferences.json").read_text("utf-8"))["tasks"]
+    unseen = [f"unseen, {count} choices" for count in _UNSEEN]
+    lines = [f"| | {' | '.join((*_SEEN, *unseen))} |", "|---" * (1 + len(_SEEN) + len(unseen)) + "|"]
+    lines += [_choices(name, told["summary"]) for name, told in tasks.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _choices(name: str, rows: dict[str, Any]) -> str:
+    mine = rows["seen: all personal"]
+    what, better = ("mae", min) if "mae" in mine else ("accuracy", max)
+    predictors = [row for key, row in rows.items() if key.startswith("seen") and "predictor" in key and what in row]
+    best = better((row[what]["mean"] for row in predictors), default=None)
+    cells = ["-" if best is None else _short(best)]
+    cells += [_short(rows[f"seen: all {model}"][what]["mean"]) for model in ("alone", "impersonal", "pooled")]
+    low, high = (_short(mine[what][end]) for end in ("low", "high"))
+    cells += [f"**{_short(mine[what]['mean'])}** [{low}, {high}]", _short(mine["ece"])]
+    found = [rows.get(f"unseen: {count} personal") for count in _UNSEEN]
+    cells += ["-" if row is None else _short(row[what]["mean"]) for row in found]
+    return f"| {name}{' (mean error)' if what == 'mae' else ''}, {mine['people']} people | {' | '.join(cells)} |"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
 
 
 def _papers(runs: dict[str, Document]) -> str:

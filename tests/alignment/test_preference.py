@@ -7,6 +7,7 @@ import pytest
 
 from helpers import HashEmbedder, InsideToy, open_store
 from idiolect.alignment.shared.comparisons import comparisons
+from idiolect.alignment.shared.crowd import Crowd
 from idiolect.alignment.shared.judging import Judge
 from idiolect.config import Settings
 from idiolect.errors import ConfigError
@@ -204,3 +205,10 @@ def test_comparisons_are_read_from_all_that_tells_them():
     assert [(one.better, one.labels) for one in found] == [("b", False), ("new", False), ("yes", True), ("z", False)]
     assert list(found[1].pairs()) == [("new", "old")]
     assert list(found[3].pairs()) == [("z", "x"), ("z", "y")]
+
+
+def test_nothing_is_told_of_what_too_few_others_judged():
+    rows = [[choice(f"u{n}", 0, "q", ("x", "y"), n % 2, "item")] for n in range(4)]
+    crowd = Crowd.of([comparisons(own) for own in rows], least=4)
+    assert len(crowd.judgments("item", -1)[0]) == 4
+    assert len(crowd.judgments("item", 0)[0]) == 0  # three others

@@ -55,7 +55,7 @@ class Preference(Chooser):
 
     def learn(self, taught: Taught, labels: Labels, ctx: Context) -> Body:
         """Learn what people weigh from everybody's choices."""
-        crowd = Crowd.of([own for _, own in taught])
+        crowd = Crowd.of([own for _, own in taught], 1 if ctx.peers is None else ctx.peers.least)
         return Shared(crowd, self._kinds(taught, crowd, ctx), labels).body()
 
     def _kinds(self, taught: Taught, crowd: Crowd, ctx: Context) -> Mapping[Labels, Kind]:

@@ -38,7 +38,8 @@ def key(text: str) -> int:
 class Crowd:
     """Judgments in the order of items: ``item``, ``taken`` (keys of names) and ``person`` ``[judgments]`` each.
 
-    ``known`` holds what is known of an item's options from elsewhere: ``{item: {group: {option: share}}}``.
+    ``known`` holds what is known of an item's options from elsewhere: ``{item: {group: {option: share}}}``. Of an item
+    that fewer than ``least`` others judged nothing is told.
     """
 
     item: npt.NDArray[np.uint64]
@@ -46,9 +47,10 @@ class Crowd:
     person: Places
     people: int
     known: Mapping[str, Mapping[str, Mapping[str, float]]]
+    least: int = 1
 
     @staticmethod
-    def of(comparisons: Sequence[Sequence[Comparison]]) -> Crowd:
+    def of(comparisons: Sequence[Sequence[Comparison]], least: int = 1) -> Crowd:
         """Gather each person's comparisons; those without an item are nobody else's business."""
         rows, known = list[tuple[int, int, int]](), dict[str, Any]()
         for person, own in enumerate(comparisons):
@@ -59,7 +61,7 @@ class Crowd:
                         known[one.item] = one.record.meta["known"]
         rows.sort()
         columns = [np.array(column, np.uint64) for column in zip(*rows, strict=True)] or [np.zeros(0, np.uint64)] * 3
-        return Crowd(columns[0], columns[1], columns[2].astype(np.int64), len(comparisons), known)
+        return Crowd(columns[0], columns[1], columns[2].astype(np.int64), len(comparisons), known, least)
 
     def judgments(self, item: str, but: int) -> tuple[npt.NDArray[np.uint64], Places]:
         """Return what the others took of an item and who they are, without the person ``but``."""
@@ -70,6 +72,8 @@ class Crowd:
         if len(taken) > CAP:
             taken, person = taken[:: len(taken) // CAP + 1], person[:: len(person) // CAP + 1]
         others = person != but
+        if others.sum() < self.least:
+            return self.taken[:0], self.person[:0]
         return taken[others], person[others]
 
     @cached_property

@@ -83,8 +83,8 @@ class Shared:
         for number, kind in enumerate(self.kinds.values()):
             arrays |= kind.arrays(f"{number}.")
         head = {
-            "people": crowd.people, "known": crowd.known, "kinds": [list(labels) for labels in self.kinds],
-            "labels": list(self.labels),
+            "people": crowd.people, "known": crowd.known, "least": crowd.least,
+            "kinds": [list(labels) for labels in self.kinds], "labels": list(self.labels),
         }  # fmt: skip
         return Body.of(pack(head, arrays))
 
@@ -98,7 +98,8 @@ class Shared:
 def _shared(body: Body) -> Shared:
     head, arrays = unpack(body.read())
     crowd = Crowd(
-        arrays["item"], arrays["taken"], arrays["person"].astype(np.int64), head["people"], head["known"]
+        arrays["item"], arrays["taken"], arrays["person"].astype(np.int64), head["people"], head["known"],
+        head["least"],
     )  # fmt: skip
     kinds = {tuple(labels): Kind.read(labels, arrays, f"{number}.") for number, labels in enumerate(head["kinds"])}
     return Shared(crowd, kinds, tuple(head["labels"]))
