@@ -81,6 +81,7 @@ EVERY_PATH = [
     ("PUT", "/memories/x"), ("DELETE", "/memories/x"), ("GET", "/memories/x"),
     ("PATCH", "/memories/x"), ("GET", "/wishes"), ("PUT", "/wishes"), ("GET", "/evidence"), ("POST", "/evidence"),
     ("GET", "/consent"), ("PUT", "/consent"), ("GET", "/adapters"), ("DELETE", "/adapters/x"),
+    ("POST", "/rank"), ("POST", "/choices"),
 ]  # fmt: skip
 
 

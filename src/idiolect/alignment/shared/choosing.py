@@ -91,13 +91,15 @@ class Chooser:
     # -- learning ----------------------------------------------------------------------------------------------
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
-        """Learn from everybody's choices, then place each of them."""
+        """Learn from everybody's choices, then place each of them; :class:`ConfigError` without an embedder."""
         labels = () if ctx.template is None else tuple(ctx.template.options)
         everybody = sorted(users, key=lambda user: user.id)
         chosen = [self._comparisons(user, labels, ctx) for user in everybody]
         taught = [(user, own) for user, own in zip(everybody, chosen, strict=True) if own]
-        if not taught or ctx.embedder is None:
+        if not taught:
             return
+        if ctx.embedder is None:
+            raise ConfigError(f'{self.name!r} reads texts by their vectors; set embedder = "minilm" or "static"')
         body = self.learn(taught, labels, ctx)
         if body is None:
             return
