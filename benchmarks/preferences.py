@@ -8,10 +8,10 @@
 People of one fold in five are *unseen*: everything is learnt from the others, and of them so many of their own choices
 are given as stand at the top of the curve. Beside them the task's predictors without a language model, the model that
 knows nothing of the person (impersonal), the one that sees the person's choices but weighs them as everybody does
-(pooled), and a fit to each person's own choices alone (the same features, no one else). The others are *seen*: they
-taught what was learnt, with all but their held-out choices. MovieLens asks which of two films a person rated higher.
-What is written there already is kept, unless it is named by --only.
-With --beside the published reward models are further arms, on the same people, questions and counts.
+(pooled), a fit to each person's own choices alone (the same features, no one else), and another person's choices in the
+place of the own ones (another). The others are *seen*: they taught what was learnt, with all but their held-out
+choices. MovieLens asks which of two films a person rated higher. What is written there already is kept, unless it is
+named by --only. With --beside the published reward models are further arms, on the same people, questions and counts.
 """
 
 from __future__ import annotations
@@ -181,6 +181,8 @@ def asked(
     crowd = Crowd.of([own[name] for name in seen])
     learnt = learn([own[name] for name in seen], [key(name) % FOLDS for name in seen], crowd, read, kind)
     out = dict[str, dict[str, list[tuple[int, Doubles]]]]()
+    with_own = [name for name in names if own[name]]
+    partners = dict(zip(with_own, [*with_own[1:], *with_own[:1]], strict=True))
     for name in names:
         if not held[name]:
             continue
@@ -189,7 +191,11 @@ def asked(
         for count in counts:
             mine = own[name][max(0, len(own[name]) - count) :]
             part = "seen: all" if place >= 0 else f"unseen: {count}"
-            for model, answers in answered(learnt, crowd, mine, held[name], read, place, name).items():
+            told = answered(learnt, crowd, mine, held[name], read, place, name)
+            theirs = own.get(partners.get(name, ""), [])
+            theirs = theirs[max(0, len(theirs) - count) :]
+            told["another"] = answered(learnt, crowd, theirs, held[name], read, place, name)["personal"]
+            for model, answers in told.items():
                 if count or model == "personal":
                     out.setdefault(f"{part} {model}", {})[name] = answers
     return {**out, **besides(beside, own, held, seen, read, kind)}
