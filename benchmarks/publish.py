@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,26 @@ def _preferences() -> str:
     unseen = [f"unseen, {count} choices" for count in _UNSEEN]
     lines = [f"| | {' | '.join((*_SEEN, *unseen))} |", "|---" * (1 + len(_SEEN) + len(unseen)) + "|"]
     lines += [_choices(name, told["summary"]) for name, told in tasks.items()]
+    lines += [
+        "",
+        "The same with static vectors, and with another person's choices in the place of the own ones (seen people):",
+        "",
+    ]
+    arms = ("personal", "another", "impersonal", "drm")
+    lines += [f"| | {' | '.join(arms)} |", "|---" * (1 + len(arms)) + "|"]
+    tasks = json.loads((RESULTS / "preferences_static.json").read_text("utf-8"))["tasks"]
+    lines += [_arms(name, told["summary"], arms) for name, told in tasks.items()]
     return "\n".join(lines) + "\n"
+
+
+def _arms(name: str, rows: dict[str, Any], arms: Sequence[str]) -> str:
+    what = "mae" if "mae" in rows["seen: all personal"] else "accuracy"
+    found = [rows.get(f"seen: all {arm}") for arm in arms]
+    cells = [
+        "-" if row is None else f"{_short(row[what]['mean'])} [{_short(row[what]['low'])}, {_short(row[what]['high'])}]"
+        for row in found
+    ]
+    return f"| {name}{' (mean error)' if what == 'mae' else ''} | {' | '.join(cells)} |"
 
 
 def _choices(name: str, rows: dict[str, Any]) -> str:
