@@ -127,7 +127,8 @@ def measured(name: str, data: Path, embedder: Embedder, beside: Sequence[str] = 
             summary[f"{part}: {label} (predictor)"] = predicted(predictor, people, some, task)
     return {
         "task_version": task.version, "embedder": embedder.fingerprint, "folds": FOLDS, "people": len(people.held),
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in dataset.files}, "seconds": round(time.perf_counter() - start, 1),
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in dataset.files},
+        "seconds": round(time.perf_counter() - start, 1),
         "summary": summary,
     }  # fmt: skip
 
