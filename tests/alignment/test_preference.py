@@ -8,7 +8,7 @@ import pytest
 from helpers import HashEmbedder, InsideToy, open_store
 from idiolect.alignment.shared.comparisons import comparisons
 from idiolect.alignment.shared.crowd import Crowd
-from idiolect.alignment.shared.judging import Judge
+from idiolect.alignment.shared.judging import Judge, Kept, Shared
 from idiolect.config import Settings
 from idiolect.errors import ConfigError
 from idiolect.memory.feedback import Feedback, record_of
@@ -212,3 +212,24 @@ def test_nothing_is_told_of_what_too_few_others_judged():
     crowd = Crowd.of([comparisons(own) for own in rows], least=4)
     assert len(crowd.judgments("item", -1)[0]) == 4
     assert len(crowd.judgments("item", 0)[0]) == 0  # three others
+
+
+def test_of_many_kinds_of_questions_each_is_read_back_as_it_was_written(tmp_path):
+    store = open_store(tmp_path, HashEmbedder())
+    for n in range(12):
+        rows = [
+            choice(f"u{n}", 12 * i + kind, f"text {i}", (f"{kind} no", f"{kind} yes"), (n + kind + i) % 2, labels=True)
+            for kind in range(12)
+            for i in range(1 + kind % 3)
+        ]
+        store.add(rows)
+        share(store, f"u{n}", True)
+    house = Idiolect(store, InsideToy(), Settings(), clock=lambda: 1e6, backend_name="toy")
+    house.fit("preference", [f"u{n}" for n in range(12)])
+    own = next(a for a in store.artifacts("u0") if a.kind == "choices")
+    shared = Shared.read(next(a for a in store.artifacts(EVERYONE) if a.method == "preference").body)
+    for kind in shared.kinds.values():
+        kept = Kept.read(own, shared, kind)
+        assert {name.split()[0] for name in kept.taken} == {kind.ground.labels[0].split()[0]}
+        spread = np.sqrt(np.diag(kept.covariance))
+        assert (spread <= 1.001 * np.sqrt(np.diag(kind.covariance))).all()  # a choice makes nobody less certain

@@ -136,7 +136,7 @@ class Kept(Equal):
         if told is None:
             return Kept.none(dim)
         at = len(mark("")) + 1
-        for before in head["kinds"]:
+        for before in sorted(head["kinds"], key=int):  # as they were written
             size = _size(len(shared.kinds[list(shared.kinds)[int(before)]].free))
             if before == str(number):
                 mean, covariance = _unpacked(own.payload[at : at + size], len(kind.free))
