@@ -44,11 +44,12 @@ from idiolect.alignment.shared.posterior import (
     stack,
     updated,
 )
-from idiolect.alignment.shared.rewarding import options_of, ordered, softmax, taken_of
+from idiolect.alignment.shared.rewarding import options_of, ordered, taken_of
 from idiolect.bench.asking import best
 from idiolect.bench.run import machine
 from idiolect.bench.task import Dataset, Population, Query, Task
 from idiolect.measure.statistics import mean_interval
+from idiolect.prompting.shared.distillation import softmax
 from idiolect.text.embedding import load_embedder
 from idiolect.types import Embedder, Record
 

@@ -47,7 +47,7 @@ class Preference(Chooser):
         kind = shared.kind(question.texts)
         if kind is None:
             return None
-        own = self.own(user, ctx)
+        own = self.own(user, artifact)
         kept = Kept.none(ctx.embedder.dim) if own is None else Kept.read(own, shared, kind)
         return Judge(ctx.embedder, shared, kind, kept, question, *_place(user.id, artifact))
 

@@ -48,11 +48,7 @@ class _Place:
     @property
     def done(self) -> bool:
         """Whether all steps are made, or the held-out loss has not fallen for long enough."""
-        recipe, held = self.plan.recipe, self.at.held
-        if self.at.step >= self.plan.steps:
-            return True
-        since = len(held) - 1 - min(range(len(held)), key=held.__getitem__) if held else 0
-        return bool(recipe.patience) and since >= recipe.patience
+        return self.plan.done(self.at.step, self.at.held)
 
     @property
     def better(self) -> bool:

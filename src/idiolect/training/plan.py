@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,13 @@ class Plan:
         if recipe.schedule == "cosine":
             return recipe.rate * (1 - math.cos(math.pi * left)) / 2
         return recipe.rate
+
+    def done(self, step: int, held: Sequence[float]) -> bool:
+        """Whether all steps are made, or the held-out loss has not fallen for ``patience`` passes."""
+        if step >= self.steps:
+            return True
+        since = len(held) - 1 - min(range(len(held)), key=held.__getitem__) if held else 0
+        return bool(self.recipe.patience) and since >= self.recipe.patience
 
     def ends_epoch(self, step: int) -> bool:
         """Whether a pass over the examples is complete after a step."""

@@ -55,9 +55,7 @@ class _Place:
 
     @property
     def done(self) -> bool:
-        since = len(self.held) - 1 - int(np.argmin(self.held)) if self.held else 0
-        patience = self.plan.recipe.patience
-        return self.step >= self.plan.steps or (bool(patience) and since >= patience)
+        return self.plan.done(self.step, self.held)
 
 
 def train(

@@ -67,7 +67,8 @@ class Chooser:
         if call.choose is not None:
             raise ConfigError(f"{self.name!r} and a method before it both choose; leave one of them out")
         given = tuple(option.label for option in call.options)
-        found = (self.shared(user, ctx), self.own(user, ctx))
+        shared = self.shared(user, ctx)
+        found = (shared, None if shared is None else self.own(user, shared))
         used = (Used("artifact", artifact.id, self.name, self.name) for artifact in found if artifact is not None)
         return replace(call, choose=Choose(0 if given else self.n, judge, given=given), used=(*call.used, *used))
 
@@ -77,11 +78,10 @@ class Chooser:
         mine = (a for a in user.artifacts if a.method == self.name and a.user_id == EVERYONE and a.body is not None)
         return next((a for a in mine if a.settings == self.learnt and a.base_model == fingerprint), None)
 
-    def own(self, user: User, ctx: Context) -> Artifact | None:
-        """Return what the person has of it."""
-        shared = self.shared(user, ctx)
+    def own(self, user: User, shared: Artifact) -> Artifact | None:
+        """Return what the person has over what was learnt from everybody."""
         mine = (a for a in user.artifacts if a.method == self.name and a.user_id == user.id and a.kind == OWN)
-        return next((a for a in mine if shared is not None and Kept.fits(a, shared)), None)
+        return next((a for a in mine if Kept.fits(a, shared)), None)
 
     @property
     def learnt(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Chooser:
         shared = next((a for a in mine if a.user_id == EVERYONE and a.body is not None), None)
         if shared is None or shared.body is None:
             return False
-        own = next((a for a in mine if a.user_id == user.id and Kept.fits(a, shared)), None)
+        own = self.own(user, shared)
         labels = self.labels_of(shared.body)
         if own is None:
             return bool(comparisons(user.history, labels))

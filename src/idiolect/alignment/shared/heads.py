@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from idiolect.alignment.shared.directions import regressions
+from idiolect.alignment.shared.features import FOLDS
 from idiolect.alignment.shared.packing import Array
 from idiolect.alignment.shared.posterior import Doubles
-from idiolect.alignment.shared.rewarding import Arrays, Taken, softmax
-
-FOLDS = 5
+from idiolect.alignment.shared.rewarding import Arrays, Taken
+from idiolect.prompting.shared.distillation import softmax
 
 
 @dataclass(frozen=True, eq=False)

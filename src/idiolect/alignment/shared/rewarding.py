@@ -22,6 +22,7 @@ from idiolect.alignment.shared.judging import BLANK, Labels, kind_of, mark, ques
 from idiolect.alignment.shared.packing import Array, pack, unpack
 from idiolect.alignment.shared.posterior import Doubles
 from idiolect.equality import Equal
+from idiolect.prompting.shared.distillation import softmax
 from idiolect.types import Artifact, Body, Call, Context, Embedder, User
 
 Arrays = Mapping[str, Array]
@@ -79,12 +80,6 @@ def taken_of(own: Sequence[Comparison], read: Callable[[Question], Doubles], lab
     return Taken([options_of(read(one.question), labels) for one in own], [one.chosen for one in own])
 
 
-def softmax(rewards: Doubles) -> Doubles:
-    """Return the probability of each option from its reward."""
-    likely = np.exp(rewards - rewards.max())
-    return np.asarray(likely / likely.sum(), np.float64)
-
-
 @dataclass(frozen=True)
 class RewardChooser(Chooser):
     """Choose by a reward model; a subclass says how it is trained and read."""
@@ -139,7 +134,7 @@ class RewardChooser(Chooser):
         kind = question.texts if question.texts in models else ()
         if kind not in models:
             return None
-        own, number = self.own(user, ctx), list(models).index(kind)
+        own, number = self.own(user, artifact), list(models).index(kind)
         known = None if own is None or own.body is None else unpack(own.body.read())[1].get(str(number))
         return RewardJudge(ctx.embedder, models[kind], artifact.body, kind, known, question)
 
