@@ -112,6 +112,7 @@ def method(
     peers: bool = False,
     together: bool = False,
     batched: bool = False,
+    extra: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Register a frozen dataclass as a personalization method.
 
@@ -119,12 +120,13 @@ def method(
     ``fit_needs`` what its ``fit`` must find among :attr:`Backend.supports` ("logprobs", "inside"). ``peers`` says that
     it reads what other people share. A method that learns ``together`` is fitted over all people who share at once, and
     what it learns belongs to :data:`idiolect.types.EVERYONE`. One that is ``batched`` works on many people at
-    once and tells ``ctx.progress`` itself; of others, progress is told as they draw people.
+    once and tells ``ctx.progress`` itself; of others, progress is told as they draw people. ``extra`` names the optional
+    dependencies that the method itself needs, whatever the backend.
     """
 
     def register(cls: type[T]) -> type[T]:
         _need_frozen(f"method {name!r}", cls)
-        info = {"level": level, "paper": paper, "needs": needs, "fit_needs": fit_needs}
+        info = {"level": level, "paper": paper, "needs": needs, "fit_needs": fit_needs, "extra": extra}
         methods.add(name, cast("Callable[..., Method]", cls), **info, peers=peers, together=together, batched=batched)
         return cls
 

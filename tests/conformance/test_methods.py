@@ -19,6 +19,8 @@ from idiolect.types import EVERYONE, Fits, Observes, Turn
 from .conftest import DAY, NOW, QUESTION, TASTES, World, app, history
 
 METHODS = registry.methods.names()
+MODULES = {"transformers": "torch"}
+"""By extra a module that is there where it was installed; CI installs them all."""
 
 
 def learns_together(name):
@@ -32,6 +34,12 @@ def logits(house, call):
 
 @pytest.mark.parametrize("name", METHODS)
 class TestMethod:
+    @pytest.fixture(autouse=True)
+    def _installed(self, name):
+        extra = registry.methods.get(name).info.get("extra")
+        if extra:
+            pytest.importorskip(MODULES[extra])
+
     def test_describes_itself(self, name):
         entry = registry.methods.get(name)
         assert entry.summary.endswith(".")

@@ -18,7 +18,7 @@ from idiolect.registry import method
 NAME = "gpo"
 
 
-@method(NAME, level="objective", paper="arXiv:2310.11523", needs=("choose",), together=True)
+@method(NAME, level="objective", paper="arXiv:2310.11523", needs=("choose",), together=True, extra="transformers")
 @dataclass(frozen=True)
 class GPO(RewardChooser):
     """Choose by a transformer that was trained to foretell people's choices from others of theirs."""

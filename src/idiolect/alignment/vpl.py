@@ -18,7 +18,7 @@ from idiolect.registry import method
 NAME = "vpl"
 
 
-@method(NAME, level="objective", paper="arXiv:2408.10075", needs=("choose",), together=True)
+@method(NAME, level="objective", paper="arXiv:2408.10075", needs=("choose",), together=True, extra="transformers")
 @dataclass(frozen=True)
 class VPL(RewardChooser):
     """Choose by a reward that depends on a variable which the person's choices tell of."""
