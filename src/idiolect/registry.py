@@ -120,8 +120,8 @@ def method(
     ``fit_needs`` what its ``fit`` must find among :attr:`Backend.supports` ("logprobs", "inside"). ``peers`` says that
     it reads what other people share. A method that learns ``together`` is fitted over all people who share at once, and
     what it learns belongs to :data:`idiolect.types.EVERYONE`. One that is ``batched`` works on many people at
-    once and tells ``ctx.progress`` itself; of others, progress is told as they draw people. ``extra`` names the optional
-    dependencies that the method itself needs, whatever the backend.
+    once and tells ``ctx.progress`` itself; of others, progress is told as they draw people. ``extra`` names the
+    optional dependencies that the method itself needs, whatever the backend.
     """
 
     def register(cls: type[T]) -> type[T]:
