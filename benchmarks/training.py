@@ -5,10 +5,10 @@
     python benchmarks/training.py --only many --many 1000  # a thousand people in one job, 4 rows of 32 tokens each
 
 A long run is made in pieces, all into one ``--out``: what stands there is kept unless ``--anew``, and figures of other
-settings are refused. In any order, with the same ``--rows`` and ``--rounds``:
+settings are refused. In any order, with the same ``--rows``; each figure says of how many rounds it is the median:
 
     python benchmarks/training.py --only runs --tokens 64 --users 1 8
-    python benchmarks/training.py --only runs --tokens 64 --users 32 128
+    python benchmarks/training.py --only runs --tokens 64 --users 32 128 --rounds 1
     python benchmarks/training.py --only runs --tokens 256 --users 1 8
     python benchmarks/training.py --only trunk
     python benchmarks/training.py --only many --many 1000
@@ -171,7 +171,7 @@ def measured(args: argparse.Namespace, kinds: dict[str, dict[str, Any]]) -> dict
             "seconds_a_user": round(seconds * scaled, 2), "floor_seconds_a_user": round(least * scaled, 2),
             "of_floor": round(least / seconds, 3), "matrix_rate_gflops": round(machine / 1e9, 1),
             "tokens_a_second": round(given["rows"] * given["tokens"] * given["epochs"] / seconds, 1),
-            "peak_mb": round(max(run["peak_mb"] for run in found[kind])), "made": now(),
+            "peak_mb": round(max(run["peak_mb"] for run in found[kind])), "made": now(), "rounds": args.rounds,
             "load average": round(os.getloadavg()[0], 1),
             "held_loss": round(statistics.mean(held), 4) if held else None,
         }  # fmt: skip
@@ -267,7 +267,7 @@ def many(args: argparse.Namespace, results: dict[str, Any]) -> None:
 
 
 SECTIONS = {"runs": runs, "trunk": trunk, "many": many}
-ALIKE = ("rows", "batch", "epochs", "places", "tokens_a_pass", "rounds", "threads", "dtype", "peft_users")
+ALIKE = ("rows", "batch", "epochs", "places", "tokens_a_pass", "threads", "dtype", "peft_users")
 """Settings that figures of one file have in common."""
 
 

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "idiolect"
 LAYERS = (
     {"equality"}, {"records", "artifact", "completion"}, {"types", "peers", "inside", "trainable"}, {"errors"},
-    {"registry", "worker", "turns"},
+    {"registry", "worker", "turns", "hashing"},
     {"config", "models", "journal"}, {"text", "measure"}, {"store", "sources", "training", "decoding"}, {"backends"},
     {"prompting", "memory", "adaptation", "alignment"}, {"evidence"}, {"opening", "control", "tracing", "letting_go"},
     {"pipeline"}, {"bench", "trust", "scale", "moving", "ranking"}, {"serve"}, {"cli"}, {"__init__", "__main__"},

@@ -9,8 +9,9 @@ import pytest
 
 from helpers import HashEmbedder, InsideToy
 from idiolect.backends.toy import ScriptedBackend, ToyBackend
-from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder, prompt_hash
+from idiolect.bench.cache import Cache, CachedBackend, CachedEmbedder
 from idiolect.errors import InputError, MalformedAnswer, StoreError
+from idiolect.hashing import prompt_hash
 from idiolect.trainable import Example, Job, Recipe
 from idiolect.types import Adapter, Body, Branch, Call, Choose, Sampling, Steer
 

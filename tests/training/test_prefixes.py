@@ -10,6 +10,7 @@ import pytest
 
 from helpers import InsideToy
 from idiolect.trainable import Example, Job, Recipe
+from idiolect.training import unfinished
 from idiolect.training.prefixes import train
 from tiny import ask
 
@@ -119,3 +120,58 @@ def test_a_prefix_stands_before_other_soft_prompts_which_stay_as_they_are():
     assert made.vectors.shape == (2, model.hidden)
     seen = list(itertools.accumulate(made.losses, min))
     assert seen == list(made.losses)
+
+
+class Kept(dict):
+    """Checkpoints in memory."""
+
+    save, load = dict.__setitem__, dict.get
+
+    def drop(self, key):
+        self.pop(key, None)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(count):
+    left = iter(range(count))
+
+    def check():
+        if next(left, None) is None:
+            raise Killed
+
+    return check
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_killed_run_goes_on_and_ends_with_the_same_vectors(monkeypatch, steps):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    model, jobs = InsideToy(), [job("ana", "tea"), job("bob", "milk", 5), job("cyd", "ale", 4, 0)]
+    whole = {one.key: one for one in train(model, jobs, start(model), RECIPE, 2)}
+    kept, made, told = Kept(), {}, []
+    with pytest.raises(Killed):
+        made |= {
+            one.key: one
+            for one in train(model, jobs, start(model), RECIPE, 2, check=killed_after(steps), checkpoints=kept)
+        }
+    assert set(kept) == {"ana", "bob"}
+    for one in train(model, jobs, start(model), RECIPE, 2, progress=told.append, checkpoints=kept):
+        made[one.key] = one
+    assert not kept
+    assert sum(told) < RECIPE.epochs * sum(len(one.examples) for one in jobs)
+    for key, one in whole.items():
+        assert made[key].vectors.tobytes() == one.vectors.tobytes()
+        assert (made[key].losses, made[key].held, made[key].bare) == (one.losses, one.held, one.bare)
+
+
+def test_unfinished_work_of_another_training_is_not_gone_on_with(monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    model, kept = InsideToy(), Kept()
+    with pytest.raises(Killed):
+        list(train(model, [job("ana", "tea")], start(model), RECIPE, 1, check=killed_after(3), checkpoints=kept))
+    for jobs, recipe in (([job("ana", "ale")], RECIPE), ([job("ana", "tea")], replace(RECIPE, rate=0.2))):
+        (fresh,) = train(model, jobs, start(model), recipe, 1)
+        (made,) = train(model, jobs, start(model), recipe, 1, checkpoints=Kept(kept))
+        assert made.vectors.tobytes() == fresh.vectors.tobytes()

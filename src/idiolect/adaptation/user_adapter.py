@@ -117,7 +117,7 @@ class UserAdapter:
         )  # fmt: skip
         made = prefixes.train(
             model, self._jobs(users, ctx, asked, under), self._start(model), recipe, self.people,
-            progress=told_of(ctx, users, asked, self.epochs), check=ctx.check,
+            progress=told_of(ctx, users, asked, self.epochs), check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
         for one in made:
             yield self._artifact(one, *asked.pop(one.key), under.pop(one.key), ctx)

@@ -10,9 +10,10 @@ import numpy as np
 
 from idiolect import registry
 from idiolect.bench.arms import Arm
-from idiolect.bench.cache import CachedBackend, Kept, length, prompt_hash
+from idiolect.bench.cache import CachedBackend, Kept, length
 from idiolect.bench.people import Seen
 from idiolect.bench.task import Answer, Query, Task
+from idiolect.hashing import prompt_hash
 from idiolect.prompting.assembly import Named, personalize
 from idiolect.store.peers import Policy, StorePeers
 from idiolect.store.store import Store

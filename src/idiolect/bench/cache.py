@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ import numpy as np
 import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
+from idiolect.hashing import content, digest, prompt_hash
 from idiolect.inside import Inside
 from idiolect.trainable import Example, Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
 from idiolect.training.factors import Factors
@@ -60,41 +60,6 @@ class Cache:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def digest(*parts: str | bytes) -> bytes:
-    """Return a hash of parts."""
-    made = hashlib.blake2b(digest_size=20)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        made.update(len(data).to_bytes(8, "little") + data)
-    return made.digest()
-
-
-def prompt_hash(call: Call) -> str:
-    """Return 20 hex digits that stand for everything a backend is given."""
-    return digest(*_content(call)).hex()[:20]
-
-
-def _content(call: Call) -> Iterator[bytes]:
-    yield orjson.dumps([list(call.messages), dict(call.extra)], default=repr, option=orjson.OPT_SORT_KEYS)
-    sampling = call.sampling
-    yield repr((sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.stop)).encode()
-    mix = [
-        # what was kept before a source had these fields stays what it was
-        (
-            one.messages,
-            one.weight,
-            *((one.instruction, one.adapters) if one.instruction or one.adapters is not None else ()),
-        )
-        for one in call.mix
-    ]
-    yield repr((mix, call.plausibility) if call.plausibility else mix).encode()
-    yield repr(call.adapters).encode()
-    yield b"" if call.soft_prompt is None else call.soft_prompt.tobytes()
-    for steer in call.steering:
-        form = (steer.layer, steer.strength, "along") if steer.along else (steer.layer, steer.strength)
-        yield repr(form).encode() + steer.vector.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +315,7 @@ class CachedBackend:
         """Return the key, or nothing where a function is part of the call and content cannot name it."""
         if call.choose is not None or call.logits_processors:
             return b""
-        return digest(self.fingerprint, self.name, what, *_content(call), *texts)
+        return digest(self.fingerprint, self.name, what, *content(call), *texts)
 
     def _key_of(self, job: Job, recipe: Recipe) -> bytes:
         parts = [repr((recipe, job.start))]

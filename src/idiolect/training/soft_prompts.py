@@ -58,20 +58,21 @@ class Adam:
     """Adam (arXiv:1412.6980, algorithm 1)."""
 
     rate: float
-    _moments: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
-    _steps: int = 0
+    moments: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    """Means of the gradient and of its square by weight, once a step was made."""
+    steps: int = 0
 
     def step(self, weights: Mapping[str, Floats], gradients: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the weights one step on; all of them need a gradient."""
-        self._steps += 1
+        self.steps += 1
         out = {}
         for name, value in weights.items():
             gradient = gradients[name]
-            first, second = self._moments.get(name, (np.zeros_like(value), np.zeros_like(value)))
+            first, second = self.moments.get(name, (np.zeros_like(value), np.zeros_like(value)))
             first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-            self._moments[name] = first, second
-            size = np.sqrt(second / (1 - 0.999**self._steps)) + 1e-8
-            out[name] = (value - self.rate * first / (1 - 0.9**self._steps) / size).astype(value.dtype)
+            self.moments[name] = first, second
+            size = np.sqrt(second / (1 - 0.999**self.steps)) + 1e-8
+            out[name] = (value - self.rate * first / (1 - 0.9**self.steps) / size).astype(value.dtype)
         return out
 
 

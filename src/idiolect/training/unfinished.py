@@ -27,6 +27,8 @@ class Unfinished:
     best: Floats | None = None
     counts: list[int] = field(default_factory=list)
     """Steps that each person's own part was in, where not every step is in all."""
+    bare: float | None = None
+    """Held-out loss without what is trained, where it was measured."""
 
     def add(self, loss: float, weight: float) -> None:
         """Count a token's loss [nats]."""
@@ -42,7 +44,7 @@ class Unfinished:
         """Serialise, with factors and moments ``[3, numbers]`` and the best factors so far ``[numbers]``."""
         head = {
             "digest": digest, "step": self.step, "losses": self.losses, "held": self.held, "total": self.total,
-            "weight": self.weight, "counts": self.counts,
+            "weight": self.weight, "counts": self.counts, "bare": self.bare,
         }  # fmt: skip
         out, arrays = io.BytesIO(), {"state": state} if best is None else {"state": state, "best": best}
         np.savez(out, head=np.frombuffer(orjson.dumps(head), np.uint8), **arrays)  # type: ignore[arg-type]
