@@ -1,0 +1,202 @@
+"""Soft tokens of everybody and an offset of each person, trained on who chose what over what (arXiv:2402.05133).
+
+A person's tokens are ``e = e_0 + o`` ``[m, hidden]``: ``e_0`` is the generic user's, ``o`` the person's own. The loss
+of a choice is ``alpha * l(e_0 + o) + (1 - alpha) * l(e_0)``, ``l(e) = -log sigmoid(beta (d(e) - d))``, where ``d`` says
+by how much the text that was taken is likelier [nats] than the other, with the tokens and without any. The paper trains
+an adapter of the model beside the tokens; here the model is frozen, and an adapter may lie under it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from idiolect.prompting.shared.preference import dpo
+from idiolect.trainable import Example, Job, Recipe
+from idiolect.training.plan import Plan
+from idiolect.training.soft_prompts import Adam, Model, clipped
+from idiolect.types import Call, Floats
+
+Doubles = npt.NDArray[np.float64]
+_GENERIC = ""
+"""Whose tokens the generic ones are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """``alpha`` is how much of the loss is the person's, ``beta`` how strongly the model is held to what it was."""
+
+    alpha: float = 0.5
+    beta: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The generic user's tokens and the offsets of people by key, ``[m, hidden]`` each, of the best pass.
+
+    ``losses`` [nats a choice] is the mean of each pass, ``held`` the held-out loss with people's own tokens before the
+    first pass and after each, ``generic_held`` that with the generic tokens.
+    """
+
+    generic: Floats
+    own: Mapping[str, Floats]
+    losses: tuple[float, ...]
+    held: tuple[float, ...]
+    generic_held: tuple[float, ...]
+    steps: int
+
+
+def train(
+    model: Model, jobs: Sequence[Job], start: Floats, form: Form, recipe: Recipe, *, fixed: bool = False,
+    progress: Callable[[int], None] | None = None, check: Callable[[], None] | None = None,
+) -> Tokens:  # fmt: skip
+    """Train generic tokens from ``start`` ``[m, hidden]`` and an offset for each job, by Adam; offsets begin at 0.
+
+    Examples are choices, each with what was ``rejected``. With ``fixed`` the generic tokens stay as they are, and
+    offsets alone are learnt. Of the recipe count rate, epochs, batch, warm-up, schedule, clipping, patience and seed; a
+    step takes choices of whomever they are. The rate is relative to the usual size of an embedding's number.
+    """
+    made = _Training(model, jobs, start, form, recipe, fixed)
+    plan = Plan(recipe, len(made.rows))
+    made.look()
+    while not plan.done(made.step, made.held):
+        if check is not None:
+            check()
+        batch = plan.batch(made.step)
+        made.learn(batch, plan.rate(made.step))
+        if progress is not None:
+            progress(len(batch))
+        if plan.ends_epoch(made.step - 1):
+            made.end_pass()
+    return made.finished()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    # A choice, whose it is, and by how much the text taken is likelier without any tokens.
+    key: str
+    example: Example
+    bare: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    # A choice judged with somebody's tokens; ``share`` is what it counts in the loss of the step.
+    row: _Row
+    key: str
+    share: float
+
+
+@dataclass
+class _Training:
+    model: Model
+    jobs: Sequence[Job]
+    start: Floats
+    form: Form
+    recipe: Recipe
+    fixed: bool
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    held: list[float] = field(default_factory=list)
+    generic_held: list[float] = field(default_factory=list)
+    _total: float = 0.0
+    _weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.scale = self.model.embedding_norm / math.sqrt(self.start.shape[1])
+        self.rows = self._rows([(job.key, one) for job in self.jobs for one in job.examples])
+        self.kept = self._rows([(job.key, one) for job in self.jobs for one in job.held])
+        self.values = {_GENERIC: self.start} | {job.key: np.zeros_like(self.start) for job in self.jobs}
+        self.adams = {key: Adam(0.0) for key in self.values}
+        self.best = self.values
+
+    def _rows(self, found: Sequence[tuple[str, Example]]) -> list[_Row]:
+        bare = self._odds([one.call for _, one in found], [one for _, one in found])
+        return [_Row(key, one, float(odds)) for (key, one), odds in zip(found, bare, strict=True)]
+
+    def _odds(self, calls: Sequence[Call], examples: Sequence[Example]) -> Doubles:
+        """Return by how much [nats] what was taken is likelier than what was rejected."""
+        asked = [call for call in calls for _ in range(2)]
+        scores = self.model.logprobs(asked, _texts(examples)) if asked else ()
+        wide = np.array(scores, np.float64).reshape(-1, 2)
+        difference: Doubles = wide[:, 0] - wide[:, 1]
+        return difference
+
+    def _call(self, key: str, call: Call) -> Call:
+        vectors = self.values[_GENERIC] + self.values[key] if key else self.values[_GENERIC]
+        other = call.soft_prompt
+        return replace(call, soft_prompt=vectors if other is None else np.concatenate([vectors, other]))
+
+    def _asked(self, rows: Sequence[_Row]) -> Iterator[_Asked]:
+        alpha, whole = 1.0 if self.fixed else self.form.alpha, sum(row.example.weight for row in rows)
+        for row in rows:
+            share = row.example.weight / whole
+            if alpha:
+                yield _Asked(row, row.key, alpha * share)
+            if alpha < 1:
+                yield _Asked(row, _GENERIC, (1 - alpha) * share)
+
+    def learn(self, batch: Sequence[int], rate: float) -> None:
+        """Make a step on the choices at these places."""
+        asked = [*self._asked([self.rows[n] for n in batch])]
+        calls = [self._call(one.key, one.row.example.call) for one in asked for _ in range(2)]
+        scores, slopes = self.model.soft_gradients(
+            calls, _texts([one.row.example for one in asked]), [1.0, -1.0] * len(asked)
+        )
+        odds = scores.astype(np.float64).reshape(-1, 2) @ [1.0, -1.0]
+        losses, push = dpo(self.form.beta * (odds - [one.row.bare for one in asked]))
+        gradients = dict[str, Floats]()
+        for n, one in enumerate(asked):
+            of_odds = (slopes[2 * n] + slopes[2 * n + 1])[: len(self.start)]
+            slope = np.float32(one.share * self.form.beta * push[n]) * of_odds
+            for key in {one.key} if self.fixed else {one.key, _GENERIC}:
+                gradients[key] = gradients[key] + slope if key in gradients else slope
+        weight = sum(self.rows[n].example.weight for n in batch)
+        self._total += weight * float(losses @ [one.share for one in asked])
+        self._weight += weight
+        self._move(gradients, rate)
+
+    def _move(self, gradients: Mapping[str, Floats], rate: float) -> None:
+        moved = {}
+        for key, gradient in gradients.items():
+            # The clip is for tokens of unit scale, whose gradient is ``scale`` times as long.
+            limit = self.recipe.clip / self.scale
+            cut = clipped({"tokens": gradient}, limit) if self.recipe.clip else {"tokens": gradient}
+            self.adams[key].rate = self.scale * rate
+            moved[key] = self.adams[key].step({"tokens": self.values[key]}, cut)["tokens"]
+        self.values = {**self.values, **moved}
+        self.step += 1
+
+    def end_pass(self) -> None:
+        """Note the mean loss of the pass, and measure what is held out."""
+        self.losses.append(self._total / self._weight)
+        self._total = self._weight = 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Measure the held-out loss, and keep the tokens where none was lower."""
+        if not self.kept:
+            self.best = self.values
+            return
+        examples, whose = [row.example for row in self.kept], [row.key for row in self.kept]
+        for keys, noted in ((whose, self.held), ([_GENERIC] * len(whose), self.generic_held)):
+            odds = self._odds([self._call(key, one.call) for key, one in zip(keys, examples, strict=True)], examples)
+            losses, _ = dpo(self.form.beta * (odds - [row.bare for row in self.kept]))
+            noted.append(float(np.average(losses, weights=[one.weight for one in examples])))
+        if self.held[-1] <= min(self.held):
+            self.best = self.values
+
+    def finished(self) -> Tokens:
+        """Return the tokens of the best pass."""
+        own = {key: value for key, value in self.best.items() if key}
+        held = tuple(self.held), tuple(self.generic_held)
+        return Tokens(self.best[_GENERIC], own, tuple(self.losses), *held, self.step)
+
+
+def _texts(examples: Sequence[Example]) -> list[str]:
+    """Return what was taken and what was rejected, one after the other."""
+    return [text for one in examples for text in (one.text, one.rejected or "")]
