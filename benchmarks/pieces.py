@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -47,6 +48,19 @@ def write(path: Path | None, document: Mapping[str, Any]) -> None:
     draft = path.with_name(f"{path.name}.new")
     draft.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     os.replace(draft, path)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held [MB].
+
+    ``ru_maxrss`` of a process begins with what its parent held, so that Linux is asked for that of the program itself.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(found.split()[1]) / 1024
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def settings_of(args: Any) -> dict[str, str]:

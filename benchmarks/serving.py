@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -41,7 +40,7 @@ from idiolect.training import peft_format
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Site
 from idiolect.types import Adapter, Body, Call, Sampling
-from pieces import Document, now, opened, settings_of, write
+from pieces import Document, now, opened, peak_mb, settings_of, write
 
 RANK, ALONE = 8, 4
 KINDS: dict[str, tuple[str, ...]] = {"all linear": (), "q and v": ("q_proj", "v_proj")}
@@ -233,7 +232,7 @@ def peak_of(given: dict[str, Any]) -> float:
         peft = Peft(files, given["prompts"], given["model folder"], given["dtype"])
         work = peft.mixed(rows) if how == "mixed" else peft.in_turn(rows)
     work(given["tokens"])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mb()
 
 
 def peak(given: dict[str, Any], folder: Path) -> int:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pieces import now, opened, settings_of, write
+from pieces import now, opened, peak_mb, settings_of, write
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,13 +77,13 @@ def ours(given: dict[str, Any]) -> dict[str, Any]:
     for done, one in run(held=False):
         size = one.body.size
         if done in (10, 100, 1000):
-            peaks[done] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peaks[done] = peak_mb()
     seconds = time.perf_counter() - start
     kept = {one.key: one.held[-1] for _, one in run(held=True)}  # apart: it is not timed elsewhere either
     return {
         "seconds": [seconds / given["count"]] * given["count"],
         "held": [kept[key] for key in sorted(kept)],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "peaks_mb": peaks, "bytes": size,
+        "peak_mb": peak_mb(), "peaks_mb": peaks, "bytes": size,
     }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,9 @@ import peft
 import torch
 import transformers
 from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pieces import peak_mb  # noqa: E402
 
 
 def load(given: dict) -> Any:
@@ -99,8 +101,7 @@ def main() -> None:
         if not tuned:
             model = None
             gc.collect()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "losses": last, "held": found, "peak_mb": peak}))
+    print(json.dumps({"seconds": seconds, "losses": last, "held": found, "peak_mb": peak_mb()}))
 
 
 if __name__ == "__main__":
