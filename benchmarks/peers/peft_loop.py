@@ -23,7 +23,7 @@ import transformers
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pieces import peak_mb  # noqa: E402
+from pieces import peak_mb
 
 
 def load(given: dict) -> Any:
