@@ -9,7 +9,7 @@ from adaptation.people import Person, Trains, context
 from alignment.people import COLOURS, NOW, SMALL, WORDS, asked, edited, house, leans, plan, seen, took
 from helpers import say
 from idiolect import registry
-from idiolect.alignment.shared.rewards import margins
+from idiolect.alignment.shared.objectives import margins
 from idiolect.errors import ConfigError, UnknownName
 from idiolect.evidence.weights import owns_weights
 from idiolect.store.adapters import adapters
@@ -74,12 +74,12 @@ class TestWhatIsLearntFrom:
             margins(["breif"], "red", "blue")
 
     def test_margins_are_differences_a_constant_changes_nothing(self, monkeypatch):
-        from idiolect.alignment.shared import rewards
+        from idiolect.alignment.shared import objectives
 
-        before = margins(["brief", "detailed"], "red tea now", "dog")
-        shifted = {name: lambda text, r=reward: r(text) + 5.0 for name, reward in rewards.REWARDS.items()}
-        monkeypatch.setattr(rewards, "REWARDS", shifted)
-        assert margins(["brief", "detailed"], "red tea now", "dog") == pytest.approx(before, abs=1e-12)
+        before = margins(["brief", "detailed", "warm"], "I love red tea now!", "dog")
+        shifted = {name: lambda text, r=reward: r(text) + 5.0 for name, reward in objectives.REWARDS.items()}
+        monkeypatch.setattr(objectives, "REWARDS", shifted)
+        assert margins(["brief", "detailed", "warm"], "I love red tea now!", "dog") == pytest.approx(before, abs=1e-12)
 
     def test_it_is_due_once_enough_was_chosen(self):
         method, ana = dpo(refresh=3), Person("ana", [say("ana", f"tea {n}", NOW - n) for n in range(1, 9)])

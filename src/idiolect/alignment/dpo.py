@@ -67,7 +67,8 @@ class Dpo:
     beta: float = 0.1
     """How strongly the model is held to what it was; higher moves it less."""
     objectives: tuple[str, ...] = ()
-    """What else an answer should be, as a reward that is worked out from its text: ``brief`` or ``detailed``."""
+    """What else an answer should be, as a reward that is worked out from its text: ``brief``, ``detailed``, ``formal``,
+    ``casual``, ``simple``, ``expert`` or ``warm``."""
     margins: tuple[float, ...] = ()
     """The weight of each of these objectives; what is left of 1 is that of the person's choices."""
     rank: int = 4

@@ -6,9 +6,11 @@ measure tells more from less of its objective over many texts, not whether one t
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from idiolect.errors import UnknownName
 from idiolect.text.features import features
 
 INSTRUCTIONS: Mapping[str, str] = {
@@ -69,3 +71,25 @@ MEASURES: Mapping[str, Callable[[str], float]] = {
     "warm": warmth,
 }
 """How much of an objective a text has; more is higher. ``helpful`` and ``safe`` cannot be counted."""
+_SPREAD = 3.0
+"""About how far, in grades or marks a hundred words, answers of one kind and of the other lie apart."""
+
+
+def _in_spreads(measure: Callable[[str], float]) -> Callable[[str], float]:
+    return lambda text: measure(text) / _SPREAD
+
+
+REWARDS: Mapping[str, Callable[[str], float]] = {
+    **{name: _in_spreads(measure) for name, measure in MEASURES.items()},
+    "brief": lambda text: -math.log(1 + words(text)),
+    "detailed": lambda text: math.log(1 + words(text)),
+}
+"""The same as what may be traded for a person's choices: half as long is better by ``ln 2``, the others by spreads."""
+
+
+def margins(names: Sequence[str], better: str, worse: str) -> tuple[float, ...]:
+    """Return by how much each objective likes one text better than another; :class:`UnknownName` for what is none."""
+    for name in names:
+        if name not in REWARDS:
+            raise UnknownName("objective", name, REWARDS)
+    return tuple(REWARDS[name](better) - REWARDS[name](worse) for name in names)

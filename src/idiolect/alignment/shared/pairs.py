@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from idiolect.adaptation.shared.examples import Writer
 from idiolect.alignment.shared.comparisons import Comparison, comparisons
-from idiolect.alignment.shared.rewards import margins
+from idiolect.alignment.shared.objectives import margins
 from idiolect.prompting.shared.replay import answered, own_options
 from idiolect.trainable import Example
 from idiolect.types import User
