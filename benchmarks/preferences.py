@@ -53,7 +53,10 @@ from idiolect.prompting.shared.distillation import softmax
 from idiolect.text.embedding import load_embedder
 from idiolect.types import Embedder, Record
 
-TASKS = ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "studemo", "movielens")
+TASKS = (
+    "ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "studemo", "studemo:scales=valence",
+    "studemo:scales=arousal", "movielens",
+)  # fmt: skip
 COUNTS = (0, 2, 4, 8, 16, 32)
 UNSEEN = 4
 """The fold whose people are unseen."""
@@ -110,7 +113,8 @@ def main() -> None:
 
 def measured(name: str, data: Path, embedder: Embedder, beside: Sequence[str] = ()) -> dict[str, Any]:
     """Return everything about one data set."""
-    task: Task = registry.tasks.get(name).make()
+    spec, settings = registry.read_settings(name)
+    task: Task = registry.build(registry.tasks.get(spec), settings)
     dataset = task.load(data)
     people = of_films(dataset) if name == "movielens" else of_task(dataset)
     start = time.perf_counter()
