@@ -270,3 +270,31 @@ def say(user: str, text: str, time: float, session: str = "", speaker: str = "",
 
 def words(rng: np.random.Generator, n: int, vocabulary: int = 400) -> str:
     return " ".join(f"w{int(i)}" for i in rng.zipf(1.3, n) % vocabulary)
+
+
+class KeptInMemory(dict[str, bytes]):
+    """Checkpoints of a training."""
+
+    def save(self, key: str, data: bytes) -> None:
+        self[key] = data
+
+    def load(self, key: str) -> bytes | None:
+        return self.get(key)
+
+    def drop(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class Killed(Exception):
+    """A process that ended."""
+
+
+def killed_after(count: int) -> Callable[[], None]:
+    """Return a check that kills the work once so many steps were made."""
+    left = iter(range(count))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    return check

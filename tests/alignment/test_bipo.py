@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import HashEmbedder, InsideToy, open_store, say
+from helpers import HashEmbedder, InsideToy, KeptInMemory, Killed, killed_after, open_store, say
 from idiolect.alignment.bipo import pairs_of
 from idiolect.alignment.shared.steering import Job, Pair, odds, train
 from idiolect.backends.toy import ToyBackend
@@ -20,6 +20,7 @@ from idiolect.prompting.shared.vectors import unpack
 from idiolect.registry import make_method
 from idiolect.store.view import view
 from idiolect.trainable import Recipe
+from idiolect.training import unfinished
 from idiolect.types import Call, Steer
 
 ASK = Call(({"role": "user", "content": "how was the day"},))
@@ -155,6 +156,25 @@ def test_progress_and_ending_between_steps():
 
     with pytest.raises(InterruptedError):
         trained([Job("ana", likes(5))], check=stop)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_vectors(monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    jobs = [Job("ana", likes(4), likes(2, start=6)), Job("bob", likes(6, shouting=False)), Job("cyd", likes(2))]
+    whole, kept, told = trained(jobs, places=2), KeptInMemory(), []
+    with pytest.raises(Killed):
+        trained(jobs, places=2, check=killed_after(5), checkpoints=kept)
+    assert set(kept) == {"ana", "bob"}
+    made = trained(jobs, places=2, progress=told.append, checkpoints=kept)
+    assert not kept
+    assert sum(told) < RECIPE.epochs * 12 - 12
+    for key, one in whole.items():
+        assert made[key].vector.tobytes() == one.vector.tobytes()
+        assert (made[key].losses, made[key].held) == (one.losses, one.held)
+    with pytest.raises(Killed):
+        trained(jobs[:1], check=killed_after(3), checkpoints=kept)
+    other = trained(jobs[:1], beta=0.2, checkpoints=KeptInMemory(kept))["ana"]
+    assert other.vector.tobytes() == trained(jobs[:1], beta=0.2)["ana"].vector.tobytes()
 
 
 def edited(n, at, shouting=True):

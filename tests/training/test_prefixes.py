@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers import InsideToy
+from helpers import InsideToy, KeptInMemory, Killed, killed_after
 from idiolect.trainable import Example, Job, Recipe
 from idiolect.training import unfinished
 from idiolect.training.prefixes import train
@@ -122,35 +122,12 @@ def test_a_prefix_stands_before_other_soft_prompts_which_stay_as_they_are():
     assert seen == list(made.losses)
 
 
-class Kept(dict):
-    """Checkpoints in memory."""
-
-    save, load = dict.__setitem__, dict.get
-
-    def drop(self, key):
-        self.pop(key, None)
-
-
-class Killed(Exception):
-    pass
-
-
-def killed_after(count):
-    left = iter(range(count))
-
-    def check():
-        if next(left, None) is None:
-            raise Killed
-
-    return check
-
-
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_a_killed_run_goes_on_and_ends_with_the_same_vectors(monkeypatch, steps):
     monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
     model, jobs = InsideToy(), [job("ana", "tea"), job("bob", "milk", 5), job("cyd", "ale", 4, 0)]
     whole = {one.key: one for one in train(model, jobs, start(model), RECIPE, 2)}
-    kept, made, told = Kept(), {}, []
+    kept, made, told = KeptInMemory(), {}, []
     with pytest.raises(Killed):
         made |= {
             one.key: one
@@ -168,10 +145,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_vectors(monkeypatch, steps)
 
 def test_unfinished_work_of_another_training_is_not_gone_on_with(monkeypatch):
     monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
-    model, kept = InsideToy(), Kept()
+    model, kept = InsideToy(), KeptInMemory()
     with pytest.raises(Killed):
         list(train(model, [job("ana", "tea")], start(model), RECIPE, 1, check=killed_after(3), checkpoints=kept))
     for jobs, recipe in (([job("ana", "ale")], RECIPE), ([job("ana", "tea")], replace(RECIPE, rate=0.2))):
         (fresh,) = train(model, jobs, start(model), recipe, 1)
-        (made,) = train(model, jobs, start(model), recipe, 1, checkpoints=Kept(kept))
+        (made,) = train(model, jobs, start(model), recipe, 1, checkpoints=KeptInMemory(kept))
         assert made.vectors.tobytes() == fresh.vectors.tobytes()

@@ -112,7 +112,7 @@ class BiPO:
         )  # fmt: skip
         made = train(
             model, self._jobs(users, ctx, asked), layer, self.beta, recipe, self.people,
-            progress=told_of(ctx, users, asked, self.epochs), check=ctx.check,
+            progress=told_of(ctx, users, asked, self.epochs), check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
         for one in made:
             yield self._artifact(one, layer, *asked.pop(one.key), ctx)

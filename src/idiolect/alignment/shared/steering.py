@@ -11,16 +11,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.hashing import digest, prompt_hash
 from idiolect.prompting.shared.preference import dpo
 from idiolect.prompting.shared.vectors import norm_of
-from idiolect.trainable import Recipe
+from idiolect.trainable import Checkpoints, Recipe
 from idiolect.training.plan import Plan
-from idiolect.training.soft_prompts import Adam, Model
+from idiolect.training.side_by_side import Place, side_by_side
+from idiolect.training.soft_prompts import Model
 from idiolect.types import Call, Floats, Steer
 
 Doubles = npt.NDArray[np.float64]
@@ -64,60 +66,122 @@ class Trained:
     """This vector's share of the time."""
 
 
-@dataclass
-class _Place:
-    # Somebody's training, as far as it has come; ``plain`` and ``bare`` are the odds of pairs without a vector.
-    job: Job
-    plan: Plan
-    adam: Adam
-    vector: Floats
-    best: Floats
-    plain: Doubles
-    bare: Doubles
-    scale: float = 1.0
-    step: int = 0
-    total: float = 0.0
-    seen: int = 0
-    losses: list[float] = field(default_factory=list)
-    held: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def done(self) -> bool:
-        return self.plan.done(self.step, self.held)
-
-    @property
-    def sign(self) -> float:
-        """The ``d`` of the step."""
-        return _SIGNS[int(np.random.default_rng((self.plan.recipe.seed, self.step, 1)).integers(2))]
-
-
 def train(
     model: Model, jobs: Iterable[Job], layer: int, beta: float, recipe: Recipe, places: int, *,
     progress: Callable[[int], None] | None = None, check: Callable[[], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[Trained]:  # fmt: skip
     """Train a vector at the output of ``layer`` for each job, at most ``places`` at a time, by AdamW from zero.
 
     Of the recipe count rate, epochs, batch, warm-up, schedule, decay, patience and seed. The rate is relative to the
     usual size of a number of the layer's state while the person's better texts are read, so that one rate means the
     same at every layer of every model. Jobs without pairs are left out. A vector does not depend on what is trained
-    beside it, up to the rounding of a larger batch. ``progress`` is told how many pairs were learnt from.
+    beside it, up to the rounding of a larger batch. ``progress`` is told how many pairs were learnt from. With
+    ``checkpoints`` a killed run goes on where it stopped and ends with the same vectors.
     """
-    waiting, active = iter(jobs), list[_Place]()
-    while True:
-        active += _new(model, waiting, layer, recipe, places - len(active))
-        if not active:
-            return
-        if check is not None:
-            check()
-        count = _step(model, active, layer, beta)
-        if progress is not None:
-            progress(count)
-        _look(model, [one for one in active if one.plan.ends_epoch(one.step - 1)], layer, beta)
-        for one in active:
-            if one.done:
-                yield Trained(one.job.key, one.best, tuple(one.losses), tuple(one.held), one.step, one.seconds)
-        active = [one for one in active if not one.done]
+    training = _Vectors(model, iter(jobs), layer, beta, recipe)
+    for one in side_by_side(training, places, progress=progress, check=check, checkpoints=checkpoints):
+        yield Trained(one.key, one.best, tuple(one.at.losses), tuple(one.at.held), one.at.step, one.seconds)
+
+
+@dataclass(kw_only=True)
+class _Place(Place):
+    # ``plain`` and ``bare`` are the odds of pairs without a vector, ``scale`` the usual size of a state's number.
+    job: Job
+    plain: Doubles
+    bare: Doubles
+    scale: float
+
+    @property
+    def sign(self) -> float:
+        """The ``d`` of the step."""
+        return _SIGNS[int(np.random.default_rng((self.plan.recipe.seed, self.at.step, 1)).integers(2))]
+
+
+@dataclass
+class _Vectors:
+    model: Model
+    waiting: Iterator[Job]
+    layer: int
+    beta: float
+    recipe: Recipe
+
+    def take(self, count: int) -> list[_Place]:
+        jobs = list[Job]()
+        while len(jobs) < count and (job := next(self.waiting, None)) is not None:
+            if job.pairs:
+                jobs.append(job)
+        began = time.perf_counter()
+        pairs = [pair for job in jobs for pair in (*job.pairs, *job.held)]
+        found = odds(self.model, pairs, [()] * len(pairs))
+        out, at = list[_Place](), 0
+        for job in jobs:
+            plain, bare = np.split(found[at : at + len(job.pairs) + len(job.held)], [len(job.pairs)])
+            at += len(job.pairs) + len(job.held)
+            zero = np.zeros(self.model.hidden, np.float32)
+            place = _Place(
+                job.key, Plan(self.recipe, len(job.pairs)), zero, zero, self._digest(job), job=job, plain=plain,
+                bare=bare, scale=self._size(job),
+            )  # fmt: skip
+            place.seconds = (time.perf_counter() - began) / len(jobs)
+            out.append(place)
+        return out
+
+    def _digest(self, job: Job) -> str:
+        parts = [self.model.fingerprint, repr((self.recipe, self.layer, self.beta))]
+        parts += [repr([(prompt_hash(p.call), p.better, p.worse) for p in found]) for found in (job.pairs, job.held)]
+        return digest(*parts).hex()
+
+    def _size(self, job: Job) -> float:
+        """Return the usual size of a number of the layer's state."""
+        read = job.pairs[:_MEASURED]
+        states = self.model.activations([pair.call for pair in read], [pair.better for pair in read], self.layer)
+        return norm_of(states) / math.sqrt(self.model.hidden)
+
+    def begin(self, places: Sequence[_Place]) -> None:
+        for one in places:
+            one.at.held = [math.log(2)] if one.job.held else []
+
+    def step(self, places: Sequence[_Place]) -> int:
+        began = time.perf_counter()
+        asked = [(one, n) for one in places for n in one.plan.batch(one.at.step)]
+        signs = {id(one): one.sign for one in places}
+        steering = [(Steer(self.layer, one.values, signs[id(one)]),) for one, _ in asked]
+        calls, texts = _written([one.job.pairs[n] for one, n in asked], steering)
+        scores, slopes = self.model.steer_gradients(calls, texts, [1.0, -1.0] * len(asked))
+        wide = scores.astype(np.float64).reshape(-1, 2)
+        gradients = {id(one): np.zeros(self.model.hidden, np.float64) for one in places}
+        counts = {id(one): 0 for one in places}
+        each = (time.perf_counter() - began) / len(asked)
+        for at, (one, n) in enumerate(asked):
+            push = signs[id(one)] * self.beta
+            loss, slope = dpo(np.array(push * (wide[at, 0] - wide[at, 1] - one.plain[n])))
+            gradients[id(one)] += float(slope) * push * (slopes[2 * at] + slopes[2 * at + 1])
+            counts[id(one)] += 1
+            one.at.add(float(loss), 1.0)
+            one.seconds += each
+        for one in places:
+            rate = one.plan.rate(one.at.step)
+            one.values = one.values * np.float32(1 - rate * self.recipe.decay)
+            one.move((gradients[id(one)] / counts[id(one)]).astype(np.float32), one.scale * rate)
+        return len(asked)
+
+    def look(self, places: Sequence[_Place]) -> None:
+        began = time.perf_counter()
+        asked = [(one, pair, sign) for one in places for sign in _SIGNS for pair in one.job.held]
+        steering = [(Steer(self.layer, one.values, sign),) for one, _, sign in asked]
+        found = odds(self.model, [pair for _, pair, _ in asked], steering)
+        at = 0
+        for one in places:
+            if not one.job.held:
+                one.best = one.values
+                continue
+            moved = found[at : at + 2 * len(one.job.held)].reshape(2, -1) - one.bare
+            at += 2 * len(one.job.held)
+            one.at.held.append(float(dpo(self.beta * np.array(_SIGNS)[:, None] * moved)[0].mean()))
+            if one.at.held[-1] < min(one.at.held[:-1]):
+                one.best = one.values
+            one.seconds += (time.perf_counter() - began) / len(places)
 
 
 def odds(model: Model, pairs: Sequence[Pair], steering: Sequence[tuple[Steer, ...]]) -> Doubles:
@@ -126,89 +190,6 @@ def odds(model: Model, pairs: Sequence[Pair], steering: Sequence[tuple[Steer, ..
     both = np.array(model.logprobs(calls, texts) if calls else (), np.float64).reshape(-1, 2)
     difference: Doubles = both[:, 0] - both[:, 1]
     return difference
-
-
-def _new(model: Model, waiting: Iterator[Job], layer: int, recipe: Recipe, count: int) -> list[_Place]:
-    jobs = list[Job]()
-    while len(jobs) < count and (job := next(waiting, None)) is not None:
-        if job.pairs:
-            jobs.append(job)
-    began = time.perf_counter()
-    pairs = [pair for job in jobs for pair in (*job.pairs, *job.held)]
-    found = odds(model, pairs, [()] * len(pairs))
-    out, at = list[_Place](), 0
-    for job in jobs:
-        plain, bare = np.split(found[at : at + len(job.pairs) + len(job.held)], [len(job.pairs)])
-        at += len(job.pairs) + len(job.held)
-        zero = np.zeros(model.hidden, np.float32)
-        place = _Place(job, Plan(recipe, len(job.pairs)), Adam(recipe.rate), zero, zero, plain, bare)
-        place.scale = _size(model, job, layer)
-        place.held = [math.log(2)] if job.held else []
-        place.seconds = (time.perf_counter() - began) / len(jobs)
-        out.append(place)
-    return out
-
-
-def _size(model: Model, job: Job, layer: int) -> float:
-    """Return the usual size of a number of the layer's state."""
-    read = job.pairs[:_MEASURED]
-    states = model.activations([pair.call for pair in read], [pair.better for pair in read], layer)
-    return norm_of(states) / math.sqrt(model.hidden)
-
-
-def _step(model: Model, active: Sequence[_Place], layer: int, beta: float) -> int:
-    """Make one step for everybody; return from how many pairs was learnt."""
-    began = time.perf_counter()
-    asked = [(one, n) for one in active for n in one.plan.batch(one.step)]
-    signs = {id(one): one.sign for one in active}
-    steering = [(Steer(layer, one.vector, signs[id(one)]),) for one, _ in asked]
-    calls, texts = _written([one.job.pairs[n] for one, n in asked], steering)
-    scores, slopes = model.steer_gradients(calls, texts, [1.0, -1.0] * len(asked))
-    wide = scores.astype(np.float64).reshape(-1, 2)
-    gradients = {id(one): np.zeros(model.hidden, np.float64) for one in active}
-    counts = {id(one): 0 for one in active}
-    each = (time.perf_counter() - began) / len(asked)
-    for at, (one, n) in enumerate(asked):
-        push = signs[id(one)] * beta
-        loss, slope = dpo(np.array(push * (wide[at, 0] - wide[at, 1] - one.plain[n])))
-        gradients[id(one)] += float(slope) * push * (slopes[2 * at] + slopes[2 * at + 1])
-        counts[id(one)] += 1
-        one.total += float(loss)
-        one.seconds += each
-    for one in active:
-        one.seen += counts[id(one)]
-        _move(one, (gradients[id(one)] / counts[id(one)]).astype(np.float32))
-    return len(asked)
-
-
-def _move(one: _Place, gradient: Floats) -> None:
-    recipe, rate = one.plan.recipe, one.plan.rate(one.step)
-    one.adam.rate = one.scale * rate
-    decayed = one.vector * np.float32(1 - rate * recipe.decay)
-    one.vector = one.adam.step({"vector": decayed}, {"vector": gradient})["vector"]
-    one.step += 1
-    if one.plan.ends_epoch(one.step - 1):
-        one.losses.append(one.total / one.seen)
-        one.total, one.seen = 0.0, 0
-
-
-def _look(model: Model, places: Sequence[_Place], layer: int, beta: float) -> None:
-    """Measure held-out losses at both signs in one batch, and keep the vectors where none was lower."""
-    began = time.perf_counter()
-    asked = [(one, pair, sign) for one in places for sign in _SIGNS for pair in one.job.held]
-    steering = [(Steer(layer, one.vector, sign),) for one, _, sign in asked]
-    found = odds(model, [pair for _, pair, _ in asked], steering)
-    at = 0
-    for one in places:
-        if not one.job.held:
-            one.best = one.vector
-            continue
-        moved = found[at : at + 2 * len(one.job.held)].reshape(2, -1) - one.bare
-        at += 2 * len(one.job.held)
-        one.held.append(float(dpo(beta * np.array(_SIGNS)[:, None] * moved)[0].mean()))
-        if one.held[-1] < min(one.held[:-1]):
-            one.best = one.vector
-        one.seconds += (time.perf_counter() - began) / len(places)
 
 
 def _written(pairs: Sequence[Pair], steering: Sequence[tuple[Steer, ...]]) -> tuple[list[Call], list[str]]:
