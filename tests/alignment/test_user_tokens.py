@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from alignment.people import house, leans, plan
-from helpers import InsideToy
+from helpers import InsideToy, KeptInMemory, Killed, killed_after
 from idiolect.alignment.shared.user_tokens import Form, train
 from idiolect.store.sharing import share
 from idiolect.trainable import Example, Job, Recipe
+from idiolect.training import unfinished
 from idiolect.training.user_encoder import unpack
 from idiolect.types import EVERYONE
 from tiny import ask
@@ -73,7 +74,7 @@ def test_people_who_take_opposite_things_move_apart_from_the_generic_user():
     assert ana > bare + 1
     assert bob < bare - 1
     assert bob < odds(model, made.generic) < ana
-    assert min(made.held) < min(made.generic_held)
+    assert min(made.held) < made.generic_held
     assert len(made.held) == len(made.losses) + 1
 
 
@@ -113,6 +114,29 @@ def test_the_best_pass_is_kept():
     a, b = model.logprobs([call, call], ["milk", "tea"])
     c, d = model.logprobs([job.held[0].call] * 2, ["milk", "tea"])
     assert math.log1p(math.exp(-(a - b - (c - d)))) == pytest.approx(min(made.held), abs=1e-5)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_tokens(monkeypatch):
+    monkeypatch.setattr(unfinished, "SAVE_SECONDS", -1.0)
+    model = InsideToy()
+    jobs = [
+        choices("ana", "tea", "milk", held=1),
+        choices("bob", "milk", "tea", 3, held=1),
+        choices("cyd", "ale", "tea", 1),
+    ]
+    whole, kept, told = train(model, jobs, start(model), Form(), RECIPE), KeptInMemory(), []
+    with pytest.raises(Killed):
+        train(model, jobs, start(model), Form(), RECIPE, check=killed_after(5), checkpoints=kept)
+    made = train(model, jobs, start(model), Form(), RECIPE, progress=told.append, checkpoints=kept)
+    assert sum(told) < RECIPE.epochs * 8 - 8
+    assert made.generic.tobytes() == whole.generic.tobytes()
+    assert {key: one.tobytes() for key, one in made.own.items()} == {k: one.tobytes() for k, one in whole.own.items()}
+    assert (made.losses, made.held, made.generic_held) == (whole.losses, whole.held, whole.generic_held)
+    told.clear()
+    train(model, jobs, start(model), Form(), RECIPE, progress=told.append, checkpoints=kept)
+    assert not told  # what is finished stays until it is dropped
+    train(model, jobs, start(model), Form(beta=0.1), RECIPE, progress=told.append, checkpoints=kept)
+    assert sum(told) == RECIPE.epochs * 8
 
 
 @pytest.fixture(scope="module")

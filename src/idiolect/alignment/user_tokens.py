@@ -142,11 +142,15 @@ class UserTokens:
             yield generic
             for one in teachers:
                 yield self._artifact(one, made, generic, ctx)
+            if ctx.checkpoints is not None:  # not before: what is made of it would be lost with a killed run
+                ctx.checkpoints.drop(EVERYONE)
         start = unpack(generic.payload)[0]["tokens"]
         for one in newcomers:
             old = self._own(one.user, generic)
             if old is None or list(old.record_ids[: len(one.ids)]) != one.ids:
-                yield self._artifact(one, self._train(model, [one], start, ctx, told, fixed=True), generic, ctx)
+                yield self._artifact(one, self._train(model, [one], start, ctx, told, one.user.id), generic, ctx)
+                if ctx.checkpoints is not None:
+                    ctx.checkpoints.drop(one.user.id)
 
     def _taught(self, users: Iterable[User], ctx: Context) -> list[_Taught]:
         writer, options = Writer(self.parts, ctx, self.tokens), () if ctx.template is None else ctx.template.options
@@ -163,25 +167,25 @@ class UserTokens:
         return model.embeddings([int(one) for one in ids])
 
     def _train(
-        self, model: Model, taught: Sequence[_Taught], start: Floats, ctx: Context, told: _Told, *, fixed: bool = False
+        self, model: Model, taught: Sequence[_Taught], start: Floats, ctx: Context, told: _Told, key: str = EVERYONE
     ) -> Tokens:  # fmt: skip
         recipe = Recipe(
             rate=self.rate, epochs=self.epochs, batch=self.batch, schedule=self.schedule,
             patience=self.patience if self.hold_out else 0, seed=self.seed,
         )  # fmt: skip
         return train(
-            model, [one.job for one in taught], start, Form(self.alpha, self.beta), recipe, fixed=fixed,
-            progress=told, check=ctx.check,
+            model, [one.job for one in taught], start, Form(self.alpha, self.beta), recipe, key=key,
+            fixed=key != EVERYONE, progress=told, check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
 
     def _shared(self, made: Tokens, teachers: Sequence[_Taught], ctx: Context) -> Artifact:
         names = sorted(one.user.id for one in teachers)
-        told = {"taught": names, "losses": made.losses, "held": made.generic_held}
+        told = {"taught": names, "losses": made.losses, "held": made.held}
         people = {*names, *shaping(teachers[0].user, (call for one in teachers for call in one.calls))}
         return Artifact.new(
             EVERYONE, GENERIC, method=NAME, settings=self._learnt, payload=pack({"tokens": made.generic}, told),
             record_ids=(), time=max(one.time for one in teachers), base_model=ctx.model.fingerprint, people=people,
-            scores={"steps": made.steps, **_best(made.generic_held)},
+            scores={"steps": made.steps, **({} if made.generic_held is None else {"held": made.generic_held})},
         )  # fmt: skip
 
     def _artifact(self, one: _Taught, made: Tokens, generic: Artifact, ctx: Context) -> Artifact:
@@ -191,7 +195,8 @@ class UserTokens:
         return Artifact.new(
             one.user.id, OWN, method=NAME, settings=self._learnt, record_ids=rests_on, people=people,
             payload=pack({"tokens": made.own[one.user.id]}, told), time=max(generic.time, one.time),
-            base_model=ctx.model.fingerprint, scores={"steps": made.steps, **_best(made.held)},
+            base_model=ctx.model.fingerprint,
+            scores={"steps": made.steps, **({"held": min(made.held), "untrained": made.held[0]} if made.held else {})},
         )  # fmt: skip
 
 
@@ -207,7 +212,3 @@ class _Told:
         self._done += count
         if self._tell is not None:
             self._tell(self._done, self._whole)
-
-
-def _best(held: Sequence[float]) -> dict[str, float]:
-    return {"held": min(held), "untrained": held[0]} if held else {}

@@ -9,21 +9,26 @@ an adapter of the model beside the tokens; here the model is frozen, and an adap
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from idiolect.hashing import digest, prompt_hash
 from idiolect.prompting.shared.preference import dpo
-from idiolect.trainable import Example, Job, Recipe
+from idiolect.trainable import Checkpoints, Example, Job, Recipe
+from idiolect.training import unfinished
 from idiolect.training.plan import Plan
 from idiolect.training.soft_prompts import Adam, Model, clipped
-from idiolect.types import Call, Floats
+from idiolect.training.unfinished import Unfinished
+from idiolect.types import EVERYONE, Call, Floats
 
 Doubles = npt.NDArray[np.float64]
 _GENERIC = ""
 """Whose tokens the generic ones are."""
+_NAME = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +44,53 @@ class Tokens:
     """The generic user's tokens and the offsets of people by key, ``[m, hidden]`` each, of the best pass.
 
     ``losses`` [nats a choice] is the mean of each pass, ``held`` the held-out loss with people's own tokens before the
-    first pass and after each, ``generic_held`` that with the generic tokens.
+    first pass and after each, ``generic_held`` that with the generic tokens of the best pass.
     """
 
     generic: Floats
     own: Mapping[str, Floats]
     losses: tuple[float, ...]
     held: tuple[float, ...]
-    generic_held: tuple[float, ...]
+    generic_held: float | None
     steps: int
 
 
 def train(
-    model: Model, jobs: Sequence[Job], start: Floats, form: Form, recipe: Recipe, *, fixed: bool = False,
-    progress: Callable[[int], None] | None = None, check: Callable[[], None] | None = None,
+    model: Model, jobs: Sequence[Job], start: Floats, form: Form, recipe: Recipe, *, key: str = EVERYONE,
+    fixed: bool = False, progress: Callable[[int], None] | None = None, check: Callable[[], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Tokens:  # fmt: skip
     """Train generic tokens from ``start`` ``[m, hidden]`` and an offset for each job, by Adam; offsets begin at 0.
 
     Examples are choices, each with what was ``rejected``. With ``fixed`` the generic tokens stay as they are, and
     offsets alone are learnt. Of the recipe count rate, epochs, batch, warm-up, schedule, clipping, patience and seed; a
-    step takes choices of whomever they are. The rate is relative to the usual size of an embedding's number.
+    step takes choices of whomever they are. The rate is relative to the usual size of an embedding's number. With
+    ``checkpoints`` a killed run goes on where it stopped and ends with the same tokens; what is kept under ``key``, also
+    when it is finished, is for the caller to drop.
     """
-    made = _Training(model, jobs, start, form, recipe, fixed)
-    plan = Plan(recipe, len(made.rows))
-    made.look()
-    while not plan.done(made.step, made.held):
+    made, saved = _Training(model, jobs, start, form, recipe, fixed), time.monotonic()
+    plan, before = Plan(recipe, len(made.rows)), None
+    if checkpoints is not None:
+        before = Unfinished.load(checkpoints.load(key), made.digest)
+    if before is None:
+        made.look()
+    else:
+        made.bring_back(before)
+    while not plan.done(made.at.step, made.at.held):
         if check is not None:
             check()
-        batch = plan.batch(made.step)
-        made.learn(batch, plan.rate(made.step))
+        batch = plan.batch(made.at.step)
+        made.learn(batch, plan.rate(made.at.step))
         if progress is not None:
             progress(len(batch))
-        if plan.ends_epoch(made.step - 1):
-            made.end_pass()
+        if plan.ends_epoch(made.at.step - 1):
+            made.at.end_epoch()
+            made.look()
+        if checkpoints is not None and time.monotonic() - saved > unfinished.SAVE_SECONDS:
+            checkpoints.save(key, made.dump())
+            saved = time.monotonic()
+    if checkpoints is not None:
+        checkpoints.save(key, made.dump())
     return made.finished()
 
 
@@ -99,12 +118,7 @@ class _Training:
     form: Form
     recipe: Recipe
     fixed: bool
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    held: list[float] = field(default_factory=list)
-    generic_held: list[float] = field(default_factory=list)
-    _total: float = 0.0
-    _weight: float = 0.0
+    at: Unfinished = field(default_factory=Unfinished)
 
     def __post_init__(self) -> None:
         self.scale = self.model.embedding_norm / math.sqrt(self.start.shape[1])
@@ -113,6 +127,35 @@ class _Training:
         self.values = {_GENERIC: self.start} | {job.key: np.zeros_like(self.start) for job in self.jobs}
         self.adams = {key: Adam(0.0) for key in self.values}
         self.best = self.values
+
+    @property
+    def digest(self) -> str:
+        """Stands for all that the tokens depend on."""
+        parts: list[str | bytes] = [self.model.fingerprint, repr((self.recipe, self.form, self.fixed))]
+        parts.append(self.start.tobytes())
+        for job in self.jobs:
+            asked = [(prompt_hash(o.call), o.text, o.rejected, o.weight) for o in (*job.examples, *job.held)]
+            parts.append(repr((job.key, len(job.held), asked)))
+        return digest(*parts).hex()
+
+    def dump(self) -> bytes:
+        """Serialise how far it has come: the tokens of all with their moments, and the best so far."""
+        none = np.zeros_like(self.start), np.zeros_like(self.start)
+        rows = [[self.values[key], *adam.moments.get(_NAME, none)] for key, adam in self.adams.items()]
+        self.at.counts = [adam.steps for adam in self.adams.values()]
+        best = np.stack([self.best[key] for key in self.adams])
+        return self.at.dump(self.digest, np.stack(rows, axis=1), best)
+
+    def bring_back(self, before: Unfinished) -> None:
+        """Go on from there."""
+        self.at = before
+        values, first, second = before.state
+        assert before.best is not None
+        for n, (key, adam) in enumerate(self.adams.items()):
+            self.values[key], adam.steps = values[n], before.counts[n]
+            if adam.steps:
+                adam.moments = {_NAME: (first[n], second[n])}
+        self.best = {key: before.best[n] for n, key in enumerate(self.adams)}
 
     def _rows(self, found: Sequence[tuple[str, Example]]) -> list[_Row]:
         bare = self._odds([one.call for _, one in found], [one for _, one in found])
@@ -156,8 +199,7 @@ class _Training:
             for key in {one.key} if self.fixed else {one.key, _GENERIC}:
                 gradients[key] = gradients[key] + slope if key in gradients else slope
         weight = sum(self.rows[n].example.weight for n in batch)
-        self._total += weight * float(losses @ [one.share for one in asked])
-        self._weight += weight
+        self.at.add(float(losses @ [one.share for one in asked]), weight)
         self._move(gradients, rate)
 
     def _move(self, gradients: Mapping[str, Floats], rate: float) -> None:
@@ -165,36 +207,32 @@ class _Training:
         for key, gradient in gradients.items():
             # The clip is for tokens of unit scale, whose gradient is ``scale`` times as long.
             limit = self.recipe.clip / self.scale
-            cut = clipped({"tokens": gradient}, limit) if self.recipe.clip else {"tokens": gradient}
+            cut = clipped({_NAME: gradient}, limit) if self.recipe.clip else {_NAME: gradient}
             self.adams[key].rate = self.scale * rate
-            moved[key] = self.adams[key].step({"tokens": self.values[key]}, cut)["tokens"]
+            moved[key] = self.adams[key].step({_NAME: self.values[key]}, cut)[_NAME]
         self.values = {**self.values, **moved}
-        self.step += 1
-
-    def end_pass(self) -> None:
-        """Note the mean loss of the pass, and measure what is held out."""
-        self.losses.append(self._total / self._weight)
-        self._total = self._weight = 0.0
-        self.look()
+        self.at.step += 1
 
     def look(self) -> None:
         """Measure the held-out loss, and keep the tokens where none was lower."""
-        if not self.kept:
+        if self.kept:
+            self.at.held.append(self._loss([row.key for row in self.kept]))
+        if not self.kept or self.at.held[-1] <= min(self.at.held):
             self.best = self.values
-            return
-        examples, whose = [row.example for row in self.kept], [row.key for row in self.kept]
-        for keys, noted in ((whose, self.held), ([_GENERIC] * len(whose), self.generic_held)):
-            odds = self._odds([self._call(key, one.call) for key, one in zip(keys, examples, strict=True)], examples)
-            losses, _ = dpo(self.form.beta * (odds - [row.bare for row in self.kept]))
-            noted.append(float(np.average(losses, weights=[one.weight for one in examples])))
-        if self.held[-1] <= min(self.held):
-            self.best = self.values
+
+    def _loss(self, keys: Sequence[str]) -> float:
+        """Return the loss of what is held out, each choice judged with the tokens of one of ``keys``."""
+        examples = [row.example for row in self.kept]
+        odds = self._odds([self._call(key, one.call) for key, one in zip(keys, examples, strict=True)], examples)
+        losses, _ = dpo(self.form.beta * (odds - [row.bare for row in self.kept]))
+        return float(np.average(losses, weights=[one.weight for one in examples]))
 
     def finished(self) -> Tokens:
         """Return the tokens of the best pass."""
+        self.values = self.best
+        generic = self._loss([_GENERIC] * len(self.kept)) if self.kept else None
         own = {key: value for key, value in self.best.items() if key}
-        held = tuple(self.held), tuple(self.generic_held)
-        return Tokens(self.best[_GENERIC], own, tuple(self.losses), *held, self.step)
+        return Tokens(self.best[_GENERIC], own, tuple(self.at.losses), tuple(self.at.held), generic, self.at.step)
 
 
 def _texts(examples: Sequence[Example]) -> list[str]:
