@@ -65,8 +65,8 @@ def train(
     Examples are choices, each with what was ``rejected``. With ``fixed`` the generic tokens stay as they are, and
     offsets alone are learnt. Of the recipe count rate, epochs, batch, warm-up, schedule, clipping, patience and seed; a
     step takes choices of whomever they are. The rate is relative to the usual size of an embedding's number. With
-    ``checkpoints`` a killed run goes on where it stopped and ends with the same tokens; what is kept under ``key`` is for
-    the caller to drop, also when it is finished.
+    ``checkpoints`` a killed run goes on where it stopped and ends with the same tokens. What is kept under ``key`` is
+    for the caller to drop, also when it is finished.
     """
     made, saved = _Training(model, jobs, start, form, recipe, fixed), time.monotonic()
     plan, before = Plan(recipe, len(made.rows)), None
