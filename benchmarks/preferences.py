@@ -104,9 +104,8 @@ def main() -> None:
     embedder = load_embedder(args.embedder)
     assert embedder is not None
     for name in args.only or [task for task in TASKS if task not in found.get("tasks", {})]:
-        made = measured(name, args.data, embedder, beside)
-        head = {"idiolect": __version__, "machine": machine(), "command": " ".join(sys.argv)}
-        found = {**head, "tasks": {**found.get("tasks", {}), name: made}}
+        made = {"command": " ".join(sys.argv), **measured(name, args.data, embedder, beside)}
+        found = {"idiolect": __version__, "machine": machine(), "tasks": {**found.get("tasks", {}), name: made}}
         args.out.write_text(json.dumps(found, indent=1) + "\n")
         print(name, json.dumps(made["summary"], indent=1), flush=True)
 

@@ -30,6 +30,7 @@ def published() -> dict[str, str]:
         "docs/results.md": _page("docs/results.md", overview(first)),
         "docs/results.svg": overview_svg(first),
         "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
+        "docs/adapters.md": _page("docs/adapters.md", _model_level(_runs("model"))),
         "docs/objective_level.md": _page("docs/objective_level.md", _preferences()),
         "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs | _runs("model") | _runs("objective"))),
     }
@@ -142,6 +143,38 @@ def _cost(row: Row) -> str:
         return " | | |"
     tokens = "" if row.prompt_tokens_mean is None else f"{row.prompt_tokens_mean:.0f}"
     return f" {tokens} | {row.model_calls / row.queries:.1f} | {row.seconds / row.queries:.2f} |"
+
+
+def _model_level(runs: dict[str, Document]) -> str:
+    """Return a line for each run of ``model_level.py``: what everybody's weights and a person's own give."""
+    columns = (
+        "none", "profile and retrieval in the prompt", "best predictor", "**`task_lora`** [95 %]",
+        "with another's records", "own `lora` on top [95 %]", "another's `lora` on top",
+    )  # fmt: skip
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for name, document in runs.items():
+        found = {_weights(row): row for row in reversed(document.results) if _has(row, document)}
+        predictors = [row for row in document.results if row.kind == "predictor" and _has(row, document)]
+        best = max(predictors, key=lambda row: row.metrics[document.main].mean or 0.0, default=None)
+        cells = [_mean(found.get(one), document) for one in ("none", "profile+retrieval")]
+        cells.append("-" if best is None else f"{_mean(best, document)} ({best.method})")
+        for one, wide in (("task_lora", True), ("task_lora@other", False), ("lora", True), ("lora@other", False)):
+            cells.append(_mean(found.get(one), document, wide=wide))
+        about = f"{name}: {document.main}, {document.people} people, {document.queries} questions"
+        lines.append(f"| {about} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _weights(row: Row) -> str:
+    return row.method.partition(":")[0] + ("@other" if row.method.endswith("@other") else "")
+
+
+def _mean(row: Row | None, document: Document, *, wide: bool = False) -> str:
+    if row is None:
+        return "-"
+    found = row.metrics[document.main]
+    ends = f" [{_short(found.low)}, {_short(found.high)}]" if wide and found.low is not None else ""
+    return f"{_short(found.mean)}{ends}"
 
 
 _SEEN = ("predictor", "alone", "impersonal", "pooled", "**personal** [95 %]", "ECE")
