@@ -189,14 +189,13 @@ class UserTokens:
         )  # fmt: skip
 
     def _artifact(self, one: _Taught, made: Tokens, generic: Artifact, ctx: Context) -> Artifact:
-        told = {"generic": generic.id, "records": one.user.count, "held": made.held}
+        told = {"generic": generic.id, "records": one.user.count}
         rests_on = dict.fromkeys([*one.ids, *records_under(one.user, one.calls)])
         people = {*generic.people, *people_under(one.user, one.calls)} - {one.user.id}
         return Artifact.new(
             one.user.id, OWN, method=NAME, settings=self._learnt, record_ids=rests_on, people=people,
             payload=pack({"tokens": made.own[one.user.id]}, told), time=max(generic.time, one.time),
-            base_model=ctx.model.fingerprint,
-            scores={"steps": made.steps, **({"held": min(made.held), "untrained": made.held[0]} if made.held else {})},
+            base_model=ctx.model.fingerprint, scores={"steps": made.steps},
         )  # fmt: skip
 
 
