@@ -191,3 +191,10 @@ def test_an_adapter_is_trained_once_on_the_same_examples():
     assert found["bob"] == made["bob"]
     list(again.train(jobs, replace(recipe, rank=2)))
     assert inner.trained == ["cleo", "ana", "bob"]
+
+
+def test_an_adapter_over_other_rejected_texts_is_another():
+    backend = counted(inner := Training(), Cache(None))
+    for rejected in ("brisket", "opera", "brisket"):
+        list(backend.train([Job("ana", [Example(ASK, "saffron", rejected=rejected)])], Recipe()))
+    assert inner.trained == ["ana", "ana"]

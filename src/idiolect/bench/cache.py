@@ -320,7 +320,7 @@ class CachedBackend:
     def _key_of(self, job: Job, recipe: Recipe) -> bytes:
         parts = [repr((recipe, job.start))]
         for examples in (job.examples, job.held):
-            parts.append(repr([(prompt_hash(one.call), one.text, one.weight, one.ends) for one in examples]))
+            parts.append(repr([_told_of(one) for one in examples]))
         return digest(self.fingerprint, self.name, "train", *parts)
 
     def _generate(self, asked: Sequence[tuple[Call, tuple[str, ...]]]) -> list[Kept]:
@@ -334,6 +334,12 @@ class CachedBackend:
             return [tuple(next(values) for _ in texts) for _, texts in part]
 
         return _each(asked, score, lambda made, s: Kept(scores=made, seconds=s))
+
+
+def _told_of(one: Example) -> tuple[object, ...]:
+    # what was kept before there were comparisons stays what it was
+    rival = () if one.rejected is None else (one.rejected, one.rejected_ends, one.margins)
+    return (prompt_hash(one.call), one.text, one.weight, one.ends, *rival)
 
 
 def _each(
