@@ -35,6 +35,7 @@ def content(call: Call) -> Iterator[bytes]:
             one.messages,
             one.weight,
             *((one.instruction, one.adapters) if one.instruction or one.adapters is not None else ()),
+            *(("proxy",) if one.proxy else ()),
         )
         for one in call.mix
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from idiolect.types import Call, Floats
+from idiolect.types import Backend, Call, Floats
 
 
 @runtime_checkable
@@ -53,3 +53,15 @@ class Inside(Protocol):
         The gradient is with respect to the ``vector`` of the call's single ``steering``, ``[hidden]`` for each; its
         strength is a factor of it.
         """
+
+
+@runtime_checkable
+class Proxied(Protocol):
+    """What a backend with a second, smaller model also offers; ``"proxy"`` is then among :attr:`Backend.supports`.
+
+    Both models have the same tokens, so that what one says can be mixed with what the other says.
+    """
+
+    @property
+    def proxy_model(self) -> Backend:
+        """The smaller model, as a backend of its own."""

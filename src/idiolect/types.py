@@ -194,13 +194,16 @@ class Branch:
     The mixture is ``l_0 + sum_i weight_i * clip(l_i - l_0)`` over log probabilities ``l``, where ``l_0`` is the first
     branch and the weights sum to 1 (:mod:`idiolect.decoding.mixture`). Soft prompt, steering and adapters of the call
     belong to the branches that read its own prompt; ``instruction`` stands at the end of such a prompt's system
-    message. ``adapters`` take the place of those that the branch would meet: ``()`` is the model without any.
+    message. ``adapters`` take the place of those that the branch would meet: ``()`` is the model without any. A branch
+    with ``proxy`` is read by the backend's second, smaller model (:class:`idiolect.inside.Proxied`), and meets nothing
+    of the call but what it brings.
     """
 
     messages: tuple[Message, ...] | None
     weight: float
     instruction: str = ""
     adapters: tuple[Adapter, ...] | None = None
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +283,7 @@ class Call(Equal):
         present = {
             "soft_prompt": self.soft_prompt is not None,
             "mix": bool(self.mix),
+            "proxy": any(branch.proxy for branch in self.mix),
             "steering": bool(self.steering),
             "adapters": bool(self.adapters) or any(branch.adapters for branch in self.mix),
             "choose": self.choose is not None,

@@ -21,7 +21,7 @@ def toy():
 def test_it_is_a_backend(toy):
     assert isinstance(toy, Backend)
     assert isinstance(ScriptedBackend(), Backend)
-    assert toy.supports == {"logprobs", "mix", "logits_processors", "choose"}
+    assert toy.supports == {"logprobs", "mix", "logits_processors", "choose", "proxy"}
 
 
 def test_what_stands_in_the_prompt_becomes_more_likely(toy):

@@ -30,7 +30,7 @@ class _Request:
     answer: Answer
     inbox: _Inbox
     gone: bool = False  # nobody reads it any more
-    places: list[int] = field(default_factory=list)  # its branches' rows in the batch
+    places: list[tuple[int, int]] = field(default_factory=list)  # its branches' lanes, and rows in these
 
 
 class Batching:
@@ -149,79 +149,63 @@ class Batching:
 
 
 class _Batch:
-    # The rows that grow together, and what each of them brings.
+    # The answers that grow together; the rows of each model grow in a lane of their own.
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._clear()
-
-    def _clear(self) -> None:
-        from idiolect.backends._torch_adapters import Banks
-        from idiolect.backends._torch_cache import RowCache
-
-        self._places: list[tuple[_Request, int]] = []
-        self._weights: list[Weights | None] = []
-        self._cache: RowCache = RowCache()
-        self._banks: Banks = Banks()
-        self._kept: tuple[dict[int, Any], Plan] | None = None
+        self._lanes = [_Lane(one) for one in (engine, engine.proxy) if one is not None]
 
     def __len__(self) -> int:
-        return len(self._places)
+        return sum(len(lane) for lane in self._lanes)
 
-    def read(self, requests: Sequence[_Request]) -> tuple[list[Weights | None], Any, list[Any], list[list[int]]]:
+    def read(self, requests: Sequence[_Request]) -> list[_Read | None]:
         """Read the prompts of answers that are to join; what goes wrong here leaves the batch as it is."""
-        rows = [row for request in requests for row in request.answer.rows]
-        weights = [self._engine.adapters.weights(row.adapters) for row in rows]
-        return weights, *self._engine.read(rows)
+        return [lane.read(_rows_in(requests, number)) for number, lane in enumerate(self._lanes)]
 
-    def join(
-        self, requests: Sequence[_Request], weights: list[Weights | None], logits: Any, caches: list[Any],
-        groups: list[list[int]],
-    ) -> None:  # fmt: skip
+    def join(self, requests: Sequence[_Request], *reads: _Read | None) -> None:
         """Draw the first tokens of answers whose prompts were read, and let them grow with the others."""
-        first = len(self._places)
+        room, first = max(request.answer.limit for request in requests), [len(lane) for lane in self._lanes]
         for request in requests:
-            for branch in range(len(request.answer.rows)):
-                request.places.append(len(self._places))
-                self._places.append((request, branch))
-        self._weights += weights
-        self._kept = None
-        lengths = [len(row) for request in requests for row in request.answer.rows]
-        with self._engine.torch.inference_mode():
-            self._cache.join(caches, groups, lengths, max(request.answer.limit for request in requests))
-        self._take(requests, logits, first)
+            for branch, row in enumerate(request.answer.rows):
+                number = int(row.proxy)
+                request.places.append((number, self._lanes[number].add(request, branch)))
+        for lane, read in zip(self._lanes, reads, strict=True):
+            if read is not None:
+                lane.join(read, room)
+        self._take(requests, [None if read is None else read.logits for read in reads], first)
 
     def step(self) -> None:
         """Let every answer grow by a token."""
-        if not self._places:
+        if not len(self):
             return
-        engine = self._engine
-        with engine.torch.inference_mode():
-            additions, plan = self._brought()
-            ids = [request.answer.ids[-1] for request, _ in self._places]
-            mask = self._cache.extend()
-        logits = engine.step(ids, self._rows(), mask, self._cache.past, additions, plan)
-        self._take(list(dict.fromkeys(request for request, _ in self._places)), logits, 0)
+        logits = [lane.step() if len(lane) else None for lane in self._lanes]
+        self._take(self._requests(), logits, [0] * len(self._lanes))
 
     def sweep(self) -> None:
         """Free the rows of answers that nobody reads any more."""
-        for request in dict.fromkeys(request for request, _ in self._places if request.gone):
-            self._leave(request)
+        for request in self._requests():
+            if request.gone:
+                self._leave(request)
 
     def clear(self) -> list[_Request]:
         """Give up all answers, and return them."""
-        requests = list(dict.fromkeys(request for request, _ in self._places))
-        self._clear()
+        requests = self._requests()
+        for lane in self._lanes:
+            lane.clear()
         return requests
 
-    def _take(self, requests: Sequence[_Request], logits: Any, first: int) -> None:
-        # logits [rows, vocab] of the rows from ``first`` on
-        best = logits.argmax(-1).tolist()
+    def _requests(self) -> list[_Request]:
+        return list(dict.fromkeys(request for lane in self._lanes for request, _ in lane.places))
+
+    def _take(self, requests: Sequence[_Request], logits: Sequence[Any], first: Sequence[int]) -> None:
+        # logits [rows, vocab] of each lane's rows from ``first`` on
+        best = [[] if one is None else one.argmax(-1).tolist() for one in logits]
         # rows move when one leaves: where their logits stand is looked up before
-        for request, places in [(request, [at - first for at in request.places]) for request in requests]:
+        for request, places in [(one, [(lane, at - first[lane]) for lane, at in one.places]) for one in requests]:
             chunk: Chunk | Exception | None
+            lane, at = places[0]
             try:
                 with self._engine.torch.inference_mode():
-                    chunk = request.answer.take(_rows_of(logits, places), best[places[0]])
+                    chunk = request.answer.take(self._logits_of(logits, places), best[lane][at])
             except Exception as error:  # noqa: BLE001 - raised again by the reader of this answer
                 chunk = error
             if chunk is not None:
@@ -229,29 +213,106 @@ class _Batch:
             if request.answer.done or isinstance(chunk, Exception):
                 self._leave(request)
 
+    def _logits_of(self, logits: Sequence[Any], places: Sequence[tuple[int, int]]) -> Any:
+        lanes = {lane for lane, _ in places}
+        if len(lanes) == 1:
+            return _rows_of(logits[lanes.pop()], [at for _, at in places])
+        return self._engine.stacked([logits[lane][at] for lane, at in places])
+
     def _leave(self, request: _Request) -> None:
-        with self._engine.torch.inference_mode():
-            for at in sorted(request.places, reverse=True):
-                last, branch = self._places.pop()
-                weights = self._weights.pop()
-                if at < len(self._places):
-                    self._places[at], self._weights[at] = (last, branch), weights
-                    last.places[branch] = at
-                self._cache.leave(at)
+        for lane, at in sorted(request.places, reverse=True):
+            self._lanes[lane].leave(at)
         request.places = []
+        for one in self._lanes:
+            one.left()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    # Prompts that were read: what their rows bring, logits [rows, vocab] after them, caches with the rows they hold.
+    weights: list[Weights | None]
+    lengths: list[int]
+    logits: Any
+    caches: list[Any]
+    groups: list[list[int]]
+
+
+class _Lane:
+    # The rows of one model that grow together, and what each of them brings.
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.clear()
+
+    def clear(self) -> None:
+        from idiolect.backends._torch_adapters import Banks
+        from idiolect.backends._torch_cache import RowCache
+
+        self.places: list[tuple[_Request, int]] = []
+        self._weights: list[Weights | None] = []
+        self._cache: RowCache = RowCache()
+        self._banks: Banks = Banks()
+        self._kept: tuple[dict[int, Any], Plan] | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, rows: Sequence[Row]) -> _Read | None:
+        """Read prompts; ``None`` where there are none."""
+        if not rows:
+            return None
+        weights = [self._engine.adapters.weights(row.adapters) for row in rows]
+        return _Read(weights, [len(row) for row in rows], *self._engine.read(rows))
+
+    def add(self, request: _Request, branch: int) -> int:
+        """Take a branch of an answer in; return its place."""
+        self.places.append((request, branch))
+        return len(self.places) - 1
+
+    def join(self, read: _Read, room: int) -> None:
+        """Let the rows that were taken in grow with the others, ``room`` tokens at most."""
+        self._weights += read.weights
         self._kept = None
-        if not self._places:
-            self._clear()
+        with self._engine.torch.inference_mode():
+            self._cache.join(read.caches, read.groups, read.lengths, room)
+
+    def step(self) -> Any:
+        """Read one more token of every row; return logits ``[rows, vocab]``."""
+        engine = self._engine
+        with engine.torch.inference_mode():
+            additions, plan = self._brought()
+            ids = [request.answer.ids[-1] for request, _ in self.places]
+            mask = self._cache.extend()
+        return engine.step(ids, self._rows(), mask, self._cache.past, additions, plan)
+
+    def leave(self, at: int) -> None:
+        """Free a row; the last one takes its place."""
+        with self._engine.torch.inference_mode():
+            last, branch = self.places.pop()
+            weights = self._weights.pop()
+            if at < len(self.places):
+                self.places[at], self._weights[at] = (last, branch), weights
+                last.places[branch] = last.places[branch][0], at
+            self._cache.leave(at)
+        self._kept = None
+
+    def left(self) -> None:
+        """Let go of what no row needs."""
+        if not self.places:
+            self.clear()
 
     def _brought(self) -> tuple[dict[int, Any], Plan]:
         # What steering and adapters add to the rows; made once for each change of the rows.
         if self._kept is None:
-            self._cache.compact(max(request.answer.limit for request, _ in self._places))
+            self._cache.compact(max(request.answer.limit for request, _ in self.places))
             self._kept = self._engine.additions(self._rows()), self._banks.plan(self._weights)
         return self._kept
 
     def _rows(self) -> list[Row]:
-        return [request.answer.rows[branch] for request, branch in self._places]
+        return [request.answer.rows[branch] for request, branch in self.places]
+
+
+def _rows_in(requests: Sequence[_Request], lane: int) -> list[Row]:
+    return [row for request in requests for row in request.answer.rows if row.proxy == bool(lane)]
 
 
 def _rows_of(logits: Any, places: Sequence[int]) -> Any:

@@ -21,7 +21,7 @@ class Answer:
         self.call, self.ids, self.done = call, list[int](), False
         self.rows = engine.rows(call)
         wanted = max_tokens if sampling.max_tokens is None else sampling.max_tokens
-        self.limit = min(wanted, engine.limit - max(map(len, self.rows)))
+        self.limit = min(wanted, *(engine.of(row).limit - len(row) for row in self.rows))
         self._engine = engine
         self._rng = np.random.default_rng(sampling.seed)
         self._out, self._sent = TextOut(sampling.stop), ""
@@ -78,8 +78,8 @@ def mixed(logits: Any, call: Call) -> Any:
 def decode(engine: Engine, answers: Sequence[Answer], batch: int) -> Iterator[tuple[int, Chunk]]:
     """Yield ``(index, chunk)`` as the answers grow, at most ``batch`` rows at once, each group to its end.
 
-    This is for models whose caches are of a kind of their own (sliding windows, states); rows of others come and go
-    one by one (:mod:`idiolect.backends._torch_batching`).
+    This is for models whose caches are of a kind of their own (sliding windows, states), which have no proxies; rows of
+    others come and go one by one (:mod:`idiolect.backends._torch_batching`).
     """
     group, rows = list[int](), 0
     for n in by_length(answers):

@@ -31,13 +31,14 @@ class Row:
     """One sequence that the model reads: a soft prompt ``[m, hidden]`` at positions 0 to m - 1, then token ids.
 
     ``steering`` acts at generated positions only; which these are is said where the row is read. ``adapters`` change
-    the weights that the whole row meets.
+    the weights that the whole row meets. ``proxy`` says that the smaller model reads it.
     """
 
     ids: tuple[int, ...]
     soft: Floats | None = None
     steering: tuple[Steer, ...] = ()
     adapters: tuple[Adapter, ...] = ()
+    proxy: bool = False
 
     def __len__(self) -> int:
         return len(self.ids) + (0 if self.soft is None else len(self.soft))
@@ -47,7 +48,7 @@ class Row:
         """What makes rows the same to the model."""
         soft = None if self.soft is None else self.soft.tobytes()
         steering = tuple((s.layer, s.strength, s.along, s.vector.tobytes()) for s in self.steering)
-        return self.ids, soft, steering, tuple((one.id, one.weight) for one in self.adapters)
+        return self.ids, soft, steering, tuple((one.id, one.weight) for one in self.adapters), self.proxy
 
     def followed(self, ids: Sequence[int]) -> Row:
         """Return the row with more token ids at its end."""
@@ -55,9 +56,14 @@ class Row:
 
 
 class Engine:
-    """Tokenizer and weights. It keeps nothing between calls but adapters, so threads may share it."""
+    """Tokenizer and weights. It keeps nothing between calls but adapters, so threads may share it.
 
-    def __init__(self, model: str, dtype: str, device: str, threads: int, adapters_mb: int = 1024) -> None:
+    ``proxy`` is the engine of a smaller model with the same tokens, which reads the rows that are for it.
+    """
+
+    def __init__(
+        self, model: str, dtype: str, device: str, threads: int, adapters_mb: int = 1024, proxy: Engine | None = None
+    ) -> None:
         if "torch" not in sys.modules:
             # OpenMP threads that spin while they wait bring a busy machine to a standstill; read when torch loads.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -94,6 +100,9 @@ class Engine:
         self.attends_to_all = all(type(layer) is caches.DynamicLayer for layer in layers)
         from idiolect.backends._torch_adapters import Pool
 
+        self.proxy = proxy
+        if proxy is not None:
+            _check_proxy(self, proxy)
         weight = self.model.get_input_embeddings().weight
         self.adapters = Pool(self._sites, weight, adapters_mb << 20, lambda: models.fingerprint(model))
 
@@ -139,9 +148,31 @@ class Engine:
         rows = []
         for one in sources_of(call):
             inside = (soft, steering) if one.own else (None, ())
-            rows.append(Row(tuple(self.prompt(one.messages, call)), *inside, one.adapters))
-        self.check_length(max(map(len, rows)))
+            ids = tuple(self._reader(one.proxy).prompt(one.messages, call))
+            rows.append(Row(ids, *inside, one.adapters, one.proxy))
+        self.check_rows(rows, 0)
         return rows
+
+    def check_rows(self, rows: Sequence[Row], more: int) -> None:
+        """Raise :class:`InputError` for rows that with so many more tokens are longer than their model reads."""
+        for row in rows:
+            self.of(row).check_length(len(row) + more)
+
+    def of(self, row: Row) -> Engine:
+        """Return the model that reads a row."""
+        return self._reader(row.proxy)
+
+    def _reader(self, proxy: bool) -> Engine:
+        if not proxy:
+            return self
+        if self.proxy is None:
+            raise UnsupportedCall("a mixture with a smaller model", "transformers without 'proxy'", "proxy", ())
+        return self.proxy
+
+    def stacked(self, branches: Sequence[Any]) -> Any:
+        """Return logits ``[..., vocab]`` of branches in one tensor: models may have more logits than tokens."""
+        width = min(int(one.shape[-1]) for one in branches)
+        return self.torch.stack([one[..., :width] for one in branches])
 
     def inputs(self, rows: Sequence[Row], softs: Sequence[Any] = ()) -> dict[str, Any]:
         """Return what the model is given for rows ``[rows, longest]``, padded on the left.
@@ -286,6 +317,16 @@ def partition(lengths: Sequence[int], overhead: int) -> list[list[int]]:
         groups.append(order[start[end] : end])
         end = start[end]
     return groups[::-1]
+
+
+def _check_proxy(large: Engine, small: Engine) -> None:
+    if large.tokenizer.get_vocab() != small.tokenizer.get_vocab():
+        raise ConfigError(
+            "the proxy has other tokens than the model: what they say cannot be mixed. Choose two models of one family "
+            "(backends.transformers.proxy)"
+        )
+    if not (large.attends_to_all and small.attends_to_all):
+        raise ConfigError("a model with sliding windows or states has no proxy, and is none")
 
 
 def _layers(torch: Any, model: Any, count: int) -> Any:

@@ -55,7 +55,7 @@ def _families(engine: Engine, calls: Sequence[Call], texts: Sequence[str], alone
     for call, jobs in itertools.groupby(range(len(calls)), key=calls.__getitem__):
         rows = engine.rows(call)
         run = [(job, tuple(engine.tokens(texts[job]))) for job in jobs]
-        engine.check_length(max(map(len, rows)) + max(len(ids) for _, ids in run))
+        engine.check_rows(rows, max(len(ids) for _, ids in run))
         # What shares a pass moves a score in the last digits: alone, only what was asked for together does.
         together = tuple(ids for _, ids in run) if alone else ()
         family = families.setdefault((tuple(row.key for row in rows), together), _Family(rows, {}))
@@ -91,19 +91,22 @@ def _singly(engine: Engine, families: Sequence[_Family], batch: int) -> Iterator
         rows = [(row.followed(ids[:-1]), len(ids)) for family, ids, _ in part for row in family.rows]
         found = iter(_read(engine, rows))
         for family, ids, wanted in part:
-            yield ids, wanted, engine.torch.stack([next(found) for _ in family.rows])
+            yield ids, wanted, engine.stacked([next(found) for _ in family.rows])
 
 
 def _read(engine: Engine, rows: Sequence[tuple[Row, int]]) -> list[Any]:
     # The logits of the last so many positions of each row, [count, vocab] for each.
     out: list[Any] = [None] * len(rows)
-    for group in partition([len(row) for row, _ in rows], engine.overhead):
-        part, counts = [rows[n][0] for n in group], [rows[n][1] for n in group]
-        additions = engine.spread(engine.additions(part), [count - 1 for count in counts])
-        with engine.torch.inference_mode():
-            logits = _pass(engine, part, engine.inputs(part), additions, max(counts))
-        for n, count, found in zip(group, counts, logits, strict=True):
-            out[n] = found[-count:]
+    for proxy in sorted({row.proxy for row, _ in rows}):
+        places = [n for n, (row, _) in enumerate(rows) if row.proxy == proxy]
+        reader = engine.of(rows[places[0]][0])
+        for group in partition([len(rows[n][0]) for n in places], reader.overhead):
+            part, counts = [rows[places[n]][0] for n in group], [rows[places[n]][1] for n in group]
+            additions = reader.spread(reader.additions(part), [count - 1 for count in counts])
+            with reader.torch.inference_mode():
+                logits = _pass(reader, part, reader.inputs(part), additions, max(counts))
+            for n, count, found in zip(group, counts, logits, strict=True):
+                out[places[n]] = found[-count:]
     return out
 
 
@@ -113,16 +116,17 @@ def _sharing(engine: Engine, families: Sequence[_Family]) -> Iterator[tuple[Ids,
     room = _LOGITS // engine.vocabulary
     for family in families:
         with torch.inference_mode():
-            reads = [_prompt(engine, row) for row in family.rows]
+            reads = [_prompt(engine.of(row), row) for row in family.rows]
         jobs = list(family.asked.items())
         while jobs:
             taken = itertools.accumulate(len(ids) * len(reads) for ids, _ in jobs)
             part, jobs = _cut(jobs, max(1, sum(total <= room for total in taken)))
             texts = [ids for ids, _ in part]
             with torch.inference_mode():
-                found = [_following(engine, row, read, texts) for row, read in zip(family.rows, reads, strict=True)]
+                read_by = [(engine.of(row), row, read) for row, read in zip(family.rows, reads, strict=True)]
+                found = [_following(reader, row, read, texts) for reader, row, read in read_by]
             for (ids, wanted), *branches in zip(part, *found, strict=True):
-                yield ids, wanted, torch.stack(branches)
+                yield ids, wanted, engine.stacked(branches)
 
 
 def _prompt(engine: Engine, row: Row) -> Any:

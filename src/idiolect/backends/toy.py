@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,12 +71,13 @@ class _Prompt:
         return row
 
 
-@backend("toy", supports=("logprobs", "mix", "logits_processors", "choose"))
+@backend("toy", supports=("logprobs", "mix", "logits_processors", "choose", "proxy"))
 @dataclass
 class ToyBackend:
     """A deterministic stand-in that echoes its prompt; for tests and dry runs.
 
-    ``strength`` says how much the prompt counts, ``context`` is the largest prompt in bytes (its tokens).
+    ``strength`` says how much the prompt counts, ``context`` is the largest prompt in bytes (its tokens). Its proxy is
+    the same toy with half the strength.
     """
 
     strength: float = 1.0
@@ -92,6 +93,11 @@ class ToyBackend:
     def fingerprint(self) -> str:
         """Name and settings."""
         return f"toy:{self.strength}"
+
+    @property
+    def proxy_model(self) -> ToyBackend:
+        """The smaller model."""
+        return replace(self, strength=self.strength / 2)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of UTF-8 bytes."""
@@ -123,11 +129,11 @@ class ToyBackend:
     def _prompts(self, call: Call) -> list[_Prompt]:
         if self._table is None:
             self._table = _base()
-        texts = [render(one.messages) for one in sources_of(call)]
-        longest = max(map(len, texts))
+        texts = [(render(one.messages), self.strength / 2 if one.proxy else self.strength) for one in sources_of(call)]
+        longest = max(len(text) for text, _ in texts)
         if longest > self.context:
             raise InputError(f"the prompt has {longest} tokens, the model reads at most {self.context}")
-        return [_Prompt(text, self._table, self.strength) for text in texts]
+        return [_Prompt(text, self._table, strength) for text, strength in texts]
 
     def _next(self, call: Call, prompts: list[_Prompt], answer: bytes) -> Floats:
         rows = np.stack([prompt.logits(answer) for prompt in prompts])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from idiolect.backends._torch_batching import Batching
 from idiolect.backends._torch_decoding import Answer, decode
 from idiolect.backends._torch_engine import Engine
 from idiolect.decoding.choosing import generate_chosen, whole
+from idiolect.errors import ConfigError
 from idiolect.registry import backend
 from idiolect.trainable import Checkpoints, Example, Job, Joint, Recipe, Trained, Vectors
 from idiolect.training.factors import Factors
@@ -25,7 +26,7 @@ from idiolect.types import Body, Call, Chunk, Completion, Floats
 
 _SUPPORTS = (
     "logprobs", "mix", "logits_processors", "soft_prompt", "steering", "adapters", "choose", "inside", "training",
-    "joint_training",
+    "joint_training", "proxy",
 )  # fmt: skip
 
 
@@ -41,7 +42,8 @@ class TransformersBackend:
     ``deterministic`` passes one call at a time: in bfloat16 what shares a batch moves a score by tenths of a nat.
     ``train_users`` is how many people's adapters are trained at once.
     Answers of different threads grow in one batch, each with its own adapters; ``adapters_mb`` [MiB] of adapters are
-    kept in memory between calls, the least recently used ones are read again.
+    kept in memory between calls, the least recently used ones are read again. ``proxy`` names a second, smaller model
+    with the same tokens, for methods that mix what it says into the answer; without one they are refused.
 
     A soft prompt stands before the whole prompt. Steering acts on the tokens of the answer and never on the prompt, so
     the first token is drawn, and a text of one token scored, without it. In a mixture both, and adapters, belong to the
@@ -57,6 +59,7 @@ class TransformersBackend:
     deterministic: bool = False
     train_users: int = 8
     adapters_mb: int = 1024
+    proxy: str = ""
 
     supports = frozenset[str]()  # set by @backend
 
@@ -66,6 +69,19 @@ class TransformersBackend:
         self._engine: Engine | None = None
         self._batching: Batching | None = None
         self._norm = 0.0
+        self._small: TransformersBackend | None = None
+        if not self.proxy:
+            self.supports = self.supports - {"proxy"}
+
+    @property
+    def proxy_model(self) -> TransformersBackend:
+        """The smaller model, as a backend of its own; :class:`ConfigError` where ``proxy`` names none."""
+        if not self.proxy:
+            raise ConfigError("there is no smaller model; name one in backends.transformers.proxy")
+        with self._lock:
+            if self._small is None:
+                self._small = replace(self, model=self.proxy, proxy="")
+            return self._small
 
     @property
     def fingerprint(self) -> str:
@@ -89,7 +105,7 @@ class TransformersBackend:
         engine = self._loaded()
         answer = Answer(call, engine, self.max_tokens)
         for row in answer.rows:
-            engine.adapters.weights(row.adapters)  # what does not fit is refused at once
+            engine.of(row).adapters.weights(row.adapters)  # what does not fit is refused at once
         return (chunk for _, chunk in self._decode(engine, [answer]))
 
     def logprobs(self, calls: Sequence[Call], continuations: Sequence[str]) -> list[float]:
@@ -273,13 +289,20 @@ class TransformersBackend:
     def close(self) -> None:
         """Let go of the model; a later call loads it again."""
         with self._lock:
+            small, self._small = self._small, None
             self._engine = self._batching = None
+        if small is not None:
+            small.close()
 
     def forget(self, artifact_ids: Iterable[str]) -> None:
         """Drop adapters from memory, by the ids of their artifacts; answers under way end with theirs."""
+        ids = list(artifact_ids)
         with self._lock:
+            small = self._small
             if self._engine is not None:
-                self._engine.adapters.forget(artifact_ids)
+                self._engine.adapters.forget(ids)
+        if small is not None:
+            small.forget(ids)
 
     def _check(self, calls: Sequence[Call], continuations: Sequence[str]) -> None:
         check_lengths(calls, continuations)
@@ -306,9 +329,10 @@ class TransformersBackend:
         return scoring.score(self._loaded(), calls, continuations, self.rows, self.deterministic)
 
     def _loaded(self) -> Engine:
+        small = self.proxy_model._loaded() if self.proxy else None
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self.model, self.dtype, self.device, self.threads, self.adapters_mb)
+                self._engine = Engine(self.model, self.dtype, self.device, self.threads, self.adapters_mb, small)
             return self._engine
 
 

@@ -15,7 +15,7 @@ import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
 from idiolect.hashing import content, digest, prompt_hash
-from idiolect.inside import Inside
+from idiolect.inside import Inside, Proxied
 from idiolect.trainable import Example, Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
 from idiolect.training.factors import Factors
 from idiolect.training.generating import Differentiable
@@ -128,6 +128,11 @@ class CachedBackend:
         """Score continuations, for methods that ask the model themselves."""
         pairs = [(call, (text,)) for call, text in zip(calls, continuations, strict=True)]
         return [_need(kept).scores[0] for kept in self.scores(pairs)]
+
+    @property
+    def proxy_model(self) -> CachedBackend:
+        """The smaller model, what is asked of it kept too; its time and calls are not among these."""
+        return CachedBackend(cast(Proxied, self.inner).proxy_model, self.cache, f"{self.name}/proxy", self.batch)
 
     @property
     def hidden(self) -> int:

@@ -16,11 +16,15 @@ from idiolect.types import Adapter, Branch, Call, Message
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One prompt to read; ``own`` where it is the call's own, so that its soft prompt and steering belong to it."""
+    """One prompt to read; ``own`` where it is the call's own, so that its soft prompt and steering belong to it.
+
+    What a ``proxy`` reads is never the call's own: these belong to the large model.
+    """
 
     messages: tuple[Message, ...]
     adapters: tuple[Adapter, ...]
     own: bool
+    proxy: bool = False
 
 
 def sources_of(call: Call) -> list[Source]:
@@ -30,9 +34,9 @@ def sources_of(call: Call) -> list[Source]:
 
 def _source(call: Call, branch: Branch) -> Source:
     read = call.messages if branch.messages is None else branch.messages
-    own = branch.messages is None
+    own = branch.messages is None and not branch.proxy
     met = (call.adapters if own else ()) if branch.adapters is None else branch.adapters
-    return Source(instructed(read, branch.instruction), met, own)
+    return Source(instructed(read, branch.instruction), met, own, branch.proxy)
 
 
 def lost(call: Call) -> list[str]:
@@ -76,7 +80,7 @@ def dialled(call: Call, branches: Sequence[Branch], plausibility: float, method:
     if not counted:
         return call
     first, *others = call.mix or (Branch(None, 1.0),)
-    if first.messages is not None or first.instruction or first.adapters is not None:
+    if first.messages is not None or first.instruction or first.adapters is not None or first.proxy:
         raise ConfigError(
             f"{method!r} adds to the call's own prompt, but a method before it mixes others; leave one of them out"
         )

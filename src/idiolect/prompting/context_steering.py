@@ -29,7 +29,7 @@ class ContextSteering:
     is added ``strength`` times: ``l_c + strength (l_c - l_nc)``. All personal text of the call counts as context, other
     methods' too. CoSteer and Amulet do the same with strengths of 0.78 and 4.65 in their own settings
     (:mod:`idiolect.decoding.weights`). CoSteer's two models, where a small one that alone sees the context steers a
-    large one, need a backend with two models.
+    large one, are ``proxy_tuning``.
     """
 
     strength: float = 1.0
