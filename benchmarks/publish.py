@@ -30,6 +30,7 @@ def published() -> dict[str, str]:
         "docs/results.md": _page("docs/results.md", overview(first)),
         "docs/results.svg": overview_svg(first),
         "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
+        "benchmarks/README.md": _page("benchmarks/README.md", "\n".join([_training(), _serving()])),
         "docs/adapters.md": _page("docs/adapters.md", _model_level(_runs("model"))),
         "docs/objective_level.md": _page("docs/objective_level.md", _preferences()),
         "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs | _runs("model") | _runs("objective"))),
@@ -162,6 +163,47 @@ def _model_level(runs: dict[str, Document]) -> str:
             cells.append(_mean(found.get(one), document, wide=wide))
         about = f"{name}: {document.main}, {document.people} people, {document.queries} questions"
         lines.append(f"| {about} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _training() -> str:
+    """Return what training a person's adapter takes: kinds by length of rows."""
+    sections = json.loads((RESULTS / "training.json").read_text("utf-8"))["runs"]
+    names = {
+        "documented": "PEFT as documented, the model loaded for each",
+        "tuned": "PEFT tuned, the model loaded once",
+    }
+    kinds = list(dict.fromkeys(kind for section in sections for kind in section["kinds"]))
+    parts = [f"{one['tokens']} tokens: {what}" for one in sections for what in ("s a person", "of the rate", "peak MB")]
+    lines = [f"| | {' | '.join(parts)} |", "|---" * (1 + len(parts)) + "|"]
+    for kind in sorted(kinds, key=lambda kind: (kind in names, len(kind), kind)):
+        cells = []
+        for section in sections:
+            found = section["kinds"].get(kind)
+            told = () if found is None else (found["seconds_a_user"], found["of_floor"], found["peak_mb"])
+            cells += ["-"] * 3 if not told else [f"{told[0]:.1f}", f"{100 * told[1]:.0f} %", f"{told[2]:,}"]
+        lines.append(f"| {names.get(kind, kind)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _serving() -> str:
+    """Return what it costs to serve each row its own adapter, by the number of rows."""
+    path = RESULTS / "serving.json"
+    if not path.exists():
+        return ""
+    rows = json.loads(path.read_text("utf-8"))["results"]["rows"]
+    head = (
+        "rows", "base, tokens/s", "all linear: of the base", "times PEFT's mixed batch", "peak MB (PEFT)",
+        "q and v: of the base", "times PEFT's mixed batch", "peak MB (PEFT)",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for count, found in sorted(rows.items(), key=lambda one: int(one[0])):
+        cells = [count, f"{found['base']['tokens/s']:.1f}"]
+        for kind in ("all linear", "q and v"):
+            own, peft = found[kind], found[f"PEFT mixed, {kind}"]
+            cells += [_short(own["ratio"]), f"{own['ratio'] / peft['ratio']:.2f}"]
+            cells.append(f"{own['peak MB']:,} ({peft['peak MB']:,})")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
