@@ -21,6 +21,16 @@ def test_consent_is_given_shown_and_withdrawn(run: Run, ana: Path) -> None:
     assert "does not share" in run("consent", "ana", "--withdraw").err
 
 
+def test_groups_are_set_shown_and_cleared(run: Run, ana: Path) -> None:
+    assert "in no group" in run("groups", "ana").err
+    assert run("groups", "ana", "--set", "nurses", "--set", "staff", "--json").json["groups"] == ["nurses", "staff"]
+    assert "nurses, staff" in run("groups", "ana").err
+    assert [user["groups"] for user in run("users", "--json").lines] == [["nurses", "staff"], []]
+    assert "printable" in run("groups", "ana", "--set", " ", code=1).err
+    assert "not both" in run("groups", "ana", "--set", "x", "--clear", code=2).err
+    assert run("groups", "ana", "--clear", "--json").json["groups"] == []
+
+
 def test_no_users_yet(run: Run) -> None:
     done = run("users")
     assert done.out == ""

@@ -80,7 +80,8 @@ EVERY_PATH = [
     ("POST", "/profile"), ("DELETE", "/profile"), ("GET", "/memories"), ("POST", "/memories"),
     ("PUT", "/memories/x"), ("DELETE", "/memories/x"), ("GET", "/memories/x"),
     ("PATCH", "/memories/x"), ("GET", "/wishes"), ("PUT", "/wishes"), ("GET", "/evidence"), ("POST", "/evidence"),
-    ("GET", "/consent"), ("PUT", "/consent"), ("GET", "/adapters"), ("DELETE", "/adapters/x"),
+    ("GET", "/groups"), ("PUT", "/groups"), ("GET", "/consent"), ("PUT", "/consent"),
+    ("GET", "/adapters"), ("DELETE", "/adapters/x"),
     ("POST", "/rank"), ("POST", "/choices"),
 ]  # fmt: skip
 

@@ -267,6 +267,17 @@ def test_unknown_paths_and_methods_have_openais_error_form(client):
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_groups_are_the_administrators_to_set(ana):
+    assert ana.get(f"{ANA}/groups").json() == {"user": "ana", "groups": []}
+    wanted = {"groups": ["nurses", "staff", "nurses"]}
+    assert ana.put(f"{ANA}/groups", json=wanted).json()["groups"] == ["nurses", "staff"]
+    assert ana.get(f"{ANA}/groups").json()["groups"] == ["nurses", "staff"]
+    for wrong in ({"groups": "nurses"}, {"groups": [1]}, {"groups": ["\n"]}, {}):
+        assert ana.put(f"{ANA}/groups", json=wrong).status_code == 400
+    assert ana.get("/v1/users/nobody/groups").status_code == 404
+    assert ana.put("/v1/users/nobody/groups", json={"groups": []}).status_code == 404
+
+
 def test_consent_and_evidence(ana):
     assert ana.get(f"{ANA}/consent").json() == {"user": "ana", "shares": False}
     assert ana.put(f"{ANA}/consent", json={"shares": True}).json()["shares"] is True

@@ -13,7 +13,7 @@ GROUPS = (
     "demo", "ask", "chat", "feedback", "ranking", "serve",
     "importing", "embedding", "exporting", "erasing", "queue",
     "proof", "bench",
-    "users", "consent", "search", "profile", "memories", "adapters", "explain",
+    "users", "groups", "consent", "search", "profile", "memories", "adapters", "explain",
     "methods", "models", "config",
 )  # fmt: skip
 

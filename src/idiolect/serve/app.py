@@ -70,6 +70,8 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
     ("DELETE", _USER + "/profile", users_api.delete_profile),
     ("GET", _USER + "/evidence", evidence_api.evidence),
     ("POST", _USER + "/evidence", evidence_api.measure),
+    ("GET", _USER + "/groups", users_api.groups),
+    ("PUT", _USER + "/groups", users_api.put_groups),
     ("GET", _USER + "/consent", evidence_api.consent),
     ("PUT", _USER + "/consent", evidence_api.put_consent),
     ("GET", _USER + "/memories", memories_api.memories),

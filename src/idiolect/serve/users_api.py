@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import IO, Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -91,6 +91,34 @@ async def users(request: Request) -> Response:
     found = await state.engine.run(state.idiolect.store.users, after, limit)
     data = [{"id": u.id, "records": u.records, "artifacts": u.artifacts, "groups": list(u.groups)} for u in found]
     return reply({"object": "list", "data": data, "next": found[-1].id if len(found) == limit and found else None})
+
+
+async def groups(request: Request) -> Response:
+    """GET /v1/users/{user}/groups: the groups a person belongs to, the narrowest first."""
+    state, user = state_of(request), user_in(request)
+    return reply(await state.engine.run(_groups, state, user))
+
+
+async def put_groups(request: Request) -> Response:
+    """PUT /v1/users/{user}/groups with ``{"groups": ["nurses", "staff"]}``: administrators only."""
+    request.scope["caller"].check_admin()
+    state, user = state_of(request), user_in(request)
+    body: Mapping[str, Any] = bodies.parse_object(await bodies.read(request, state.max_body))
+    wanted = body.get("groups")
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+        raise InputError('the body must be {"groups": ["the narrowest", ...]}')
+    await state.engine.run(_set_groups, state, user, wanted)
+    return reply(await state.engine.run(_groups, state, user))
+
+
+def _groups(state: State, user: str) -> dict[str, Any]:
+    check_known(state, user)
+    return {"user": user, "groups": list(StoredUser(state.idiolect.store, user).groups)}
+
+
+def _set_groups(state: State, user: str, wanted: list[str]) -> None:
+    check_known(state, user)
+    state.idiolect.store.set_groups(user, wanted)
 
 
 async def erase(request: Request) -> Response:

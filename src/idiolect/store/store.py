@@ -22,6 +22,8 @@ from idiolect.store.sqlite import SqliteRows
 from idiolect.types import EVERYONE, Artifact, Embedder, Floats, Learnt, Record
 
 BATCH = 2000
+GROUP_CHARS = 200
+"""So long may the name of a group be."""
 _REMEMBERED = 4096  # users whose opened facts and artifacts are held
 
 
@@ -391,8 +393,11 @@ class Store:
         return {} if row is None else self.about(key, row)
 
     def set_groups(self, user_id: str, groups: Sequence[str]) -> None:
-        """Set the persona-level groups of a user, the narrowest first."""
-        self.set_about(user_id, groups=list(groups))
+        """Set the persona-level groups of a user, the narrowest first; :class:`InputError` for a name that is none."""
+        for name in groups:
+            if not name.strip() or len(name) > GROUP_CHARS or not name.isprintable():
+                raise InputError(f"a group is 1 to {GROUP_CHARS} printable characters, not {name!r:.60}")
+        self.set_about(user_id, groups=list(dict.fromkeys(groups)))
 
     def set_about(self, user_id: str, **facts: Any) -> None:
         """Change sealed facts about a user."""
