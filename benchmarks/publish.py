@@ -234,7 +234,7 @@ def _preferences() -> str:
         "The same with static vectors, and with another person's choices in the place of the own ones (seen people):",
         "",
     ]
-    arms = ("personal", "another", "impersonal", "drm")
+    arms = ("personal", "another", "impersonal", "drm", "gpo", "vpl")
     lines += [f"| | {' | '.join(arms)} |", "|---" * (1 + len(arms)) + "|"]
     tasks = json.loads((RESULTS / "preferences_static.json").read_text("utf-8"))["tasks"]
     lines += [_arms(name, told["summary"], arms) for name, told in tasks.items()]
