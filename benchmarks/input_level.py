@@ -76,7 +76,7 @@ def run(runs: Runs, about: str | None, tokens: int = TOKENS, peers: int = 0) -> 
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", help="these runs alone")
+    parser.add_argument("--only", nargs="*", choices=[*runs], help="these runs alone")
     parser.add_argument("--scale", type=float, default=1.0, help="times the limits")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
