@@ -11,16 +11,15 @@ reward that was learnt from people's own texts over drafts.
 from __future__ import annotations
 
 from input_level import Runs, run
+from model_level import BATCHED
 
 CHOICES = ("retrieval", "preference", "preference@other")
 BEST = "preference:n=8:replays=2"
 WRITTEN = ("retrieval", BEST, f"{BEST}@other", f"retrieval+{BEST}")
-PYTORCH = ("--backend", "transformers", "--set", "dtype=float32", "--set", "deterministic=false")
-"""Several at a time: in float32 what shares a batch moves a score by no more than a rounding."""
-SCORING, WRITING = (*PYTORCH, "--set", "batch=16"), (*PYTORCH, "--set", "batch=32", "--peers", "20")
+WRITING = (*BATCHED, "--set", "batch=32", "--peers", "20")
 RUNS: Runs = {
     **{
-        task: (task, 60, CHOICES, SCORING)
+        task: (task, 60, CHOICES, BATCHED)
         for task in ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "studemo")
     },
     "lamp-4": ("lamp-4", 40, WRITTEN, WRITING),

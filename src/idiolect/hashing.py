@@ -1,4 +1,4 @@
-"""What stands for a call: equal where a backend is given the same, in every process."""
+"""What stands for a call or an example: equal where a backend is given the same, in every process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
+from idiolect.trainable import Example
 from idiolect.types import Call
 
 
@@ -45,3 +46,10 @@ def content(call: Call) -> Iterator[bytes]:
     for steer in call.steering:
         form = (steer.layer, steer.strength, "along") if steer.along else (steer.layer, steer.strength)
         yield repr(form).encode() + steer.vector.tobytes()
+
+
+def identity(example: Example) -> tuple[object, ...]:
+    """Return what stands for an example to learn from."""
+    # what was kept before there were comparisons stays what it was
+    rival = () if example.rejected is None else (example.rejected, example.rejected_ends, example.margins)
+    return (prompt_hash(example.call), example.text, example.weight, example.ends, *rival)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, dressed, plain, shaping
+from idiolect.adaptation.shared.attach import adapter_of, dressed, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
-from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
+from idiolect.adaptation.shared.making import Asked, Lesson, told_of, trainable
 from idiolect.prompting.assembly import Named
 from idiolect.registry import method
-from idiolect.trainable import Example, Job, Recipe
-from idiolect.types import EVERYONE, Artifact, Call, Context, Record, User
+from idiolect.trainable import Job, Recipe
+from idiolect.types import EVERYONE, Artifact, Call, Context, User
 
 NAME = "task_lora"
 
@@ -80,28 +80,24 @@ class TaskLora:
 
     def fit(self, users: Iterable[User], ctx: Context) -> Iterator[Artifact]:
         """Train one adapter on the records of all these people."""
-        everybody, asked = list(users), Asked()
-        writer = Writer(self.parts, ctx, self.tokens)
-        learnt, held = list[Example](), list[Example]()
-        read = list[Record]()
-        for user in everybody:
+        lesson, writer = Lesson(list(users)), Writer(self.parts, ctx, self.tokens)
+        for user in lesson.people:
             records = newest(user, self.newest)
-            for examples, part in zip((learnt, held), split(records, self.hold_out), strict=True):
+            for examples, part in zip((lesson.learnt, lesson.held), split(records, self.hold_out), strict=True):
                 examples += writer.examples(user, part)
-            read += records
-        if not learnt:
+            lesson.read += records
+        if not lesson.learnt:
             return
-        asked[EVERYONE] = everybody[0], read
+        first = lesson.people[0]
+        asked: Asked = {EVERYONE: (first, lesson.read)}
         recipe = Recipe(
             self.rank, self.alpha, self.modules, self.layers, self.rate, self.epochs, self.batch,
-            schedule=self.schedule, patience=1 if held else 0, seed=self.seed,
+            schedule=self.schedule, patience=1 if lesson.held else 0, seed=self.seed,
         )  # fmt: skip
         made = trainable(ctx.model).train(
-            [Job(EVERYONE, learnt, held)], recipe, progress=told_of(ctx, [everybody[0]], asked, self.epochs),
+            [Job(EVERYONE, lesson.learnt, lesson.held)], recipe, progress=told_of(ctx, [first], asked, self.epochs),
             check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
-        people = {record.user_id for record in read}
-        told = {"records": len(read), "rank": self.rank, "people": len(people)}
-        people |= shaping(everybody[0], (one.call for one in (*learnt, *held)))
+        told = {"records": len(lesson.read), "rank": self.rank, "people": len(lesson.givers)}
         for one in made:
-            yield adapter_artifact(one, EVERYONE, NAME, self._learnt, ctx, read, told, people)
+            yield lesson.artifact(one, NAME, self._learnt, ctx, told)

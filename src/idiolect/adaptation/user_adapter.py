@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-import numpy as np
-
 from idiolect import registry
 from idiolect.adaptation.shared.attach import people_under, plain, records_under
 from idiolect.adaptation.shared.examples import Writer, newest, split
@@ -22,10 +20,10 @@ from idiolect.prompting.shared.learnt import newest as learnt_before
 from idiolect.registry import method
 from idiolect.trainable import Job, Recipe
 from idiolect.training import prefixes
-from idiolect.training.prefixes import Prefix
+from idiolect.training.prefixes import Prefix, prefixed, random_start
 from idiolect.training.soft_prompts import Model
 from idiolect.training.user_encoder import pack, unpack
-from idiolect.types import Artifact, Call, Context, Floats, Record, Used, User
+from idiolect.types import Artifact, Call, Context, Record, Used, User
 
 NAME, KIND = "user_adapter", "prefix"
 
@@ -83,9 +81,8 @@ class UserAdapter:
         if artifact is None or self.length > ctx.tokens:
             return planned
         vectors = unpack(artifact.payload)[0]["vectors"]
-        whole = vectors if planned.soft_prompt is None else np.concatenate([vectors, planned.soft_prompt])
         used = Used("artifact", artifact.id, NAME, NAME, 1.0)
-        return replace(planned, soft_prompt=whole, used=(*planned.used, used))
+        return replace(prefixed(planned, vectors), used=(*planned.used, used))
 
     def current(self, user: User, base_model: str = "") -> Artifact | None:
         """Return the newest prefix trained with these settings, and for these weights where they are named."""
@@ -116,16 +113,12 @@ class UserAdapter:
             patience=self.patience if self.hold_out else 0, seed=self.seed,
         )  # fmt: skip
         made = prefixes.train(
-            model, self._jobs(users, ctx, asked, under), self._start(model), recipe, self.people,
-            progress=told_of(ctx, users, asked, self.epochs), check=ctx.check, checkpoints=ctx.checkpoints,
+            model, self._jobs(users, ctx, asked, under), random_start(model, self.length, self.seed), recipe,
+            self.people, progress=told_of(ctx, users, asked, self.epochs), check=ctx.check,
+            checkpoints=ctx.checkpoints,
         )  # fmt: skip
         for one in made:
             yield self._artifact(one, *asked.pop(one.key), under.pop(one.key), ctx)
-
-    def _start(self, model: Model) -> Floats:
-        """Return embeddings of random tokens (arXiv:2104.08691, section 3.2: better than random numbers)."""
-        ids = np.random.default_rng(self.seed).integers(0, model.vocabulary, self.length)
-        return model.embeddings([int(one) for one in ids])
 
     def _jobs(
         self, users: Iterable[User], ctx: Context, asked: Asked, under: dict[str, _Under]

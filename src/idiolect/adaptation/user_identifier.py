@@ -8,7 +8,7 @@ token ids, not as text: a tokenizer would merge it with what follows, and names 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
@@ -17,15 +17,16 @@ import numpy as np
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import adapter_of, attached, plain, shaping
+from idiolect.adaptation.shared.attach import adapter_of, attached, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
-from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
+from idiolect.adaptation.shared.making import Asked, Lesson, told_of, trainable
 from idiolect.inside import Inside
 from idiolect.prompting.assembly import Named, fold
 from idiolect.prompting.shared.effect import inside
 from idiolect.registry import method
 from idiolect.trainable import Example, Job, Recipe
-from idiolect.types import EVERYONE, Artifact, Call, Context, Floats, Record, User
+from idiolect.training.prefixes import prefixed
+from idiolect.types import EVERYONE, Artifact, Call, Context, Floats, User
 
 NAME = "user_identifier"
 _KEY = 32
@@ -82,7 +83,7 @@ class UserIdentifier:
         planned = attached(planned, artifact, NAME, self.weight)
         if user.id not in artifact.people:
             return planned
-        return _marked(planned, self._marker(_key_of(artifact), user, inside(ctx, NAME)))
+        return prefixed(planned, self._marker(_key_of(artifact), user, inside(ctx, NAME)))
 
     @property
     def parts(self) -> tuple[Named, ...]:
@@ -97,33 +98,28 @@ class UserIdentifier:
         model = inside(ctx, f"fit {NAME}")
         old = adapter_of(everybody[0], NAME, self._learnt, ctx.model.fingerprint, EVERYONE)
         key = secrets.token_bytes(_KEY) if old is None else _key_of(old)
-        learnt, held, read = self._examples(everybody, ctx, model, key)
-        if not learnt:
+        lesson = self._lesson(everybody, ctx, model, key)
+        if not lesson.learnt:
             return
         recipe = Recipe(
             self.rank, self.alpha, self.modules, 0, self.rate, self.epochs, self.batch, schedule=self.schedule,
-            patience=1 if held else 0, seed=self.seed,
+            patience=1 if lesson.held else 0, seed=self.seed,
         )  # fmt: skip
-        asked: Asked = {EVERYONE: (everybody[0], read)}
+        asked: Asked = {EVERYONE: (everybody[0], lesson.read)}
         made = trainable(ctx.model).train(
-            [Job(EVERYONE, learnt, held)], recipe, progress=told_of(ctx, [everybody[0]], asked, self.epochs),
-            check=ctx.check, checkpoints=ctx.checkpoints,
+            [Job(EVERYONE, lesson.learnt, lesson.held)], recipe,
+            progress=told_of(ctx, [everybody[0]], asked, self.epochs), check=ctx.check, checkpoints=ctx.checkpoints,
         )  # fmt: skip
-        people = {record.user_id for record in read}
-        told = {"records": len(read), "people": len(people), "key": key.hex()}
-        people |= shaping(everybody[0], (one.call for one in (*learnt, *held)))
+        told = {"records": len(lesson.read), "people": len(lesson.givers), "key": key.hex()}
         for one in made:
-            yield adapter_artifact(one, EVERYONE, NAME, self._learnt, ctx, read, told, people)
+            yield lesson.artifact(one, NAME, self._learnt, ctx, told)
 
     @property
     def _learnt(self) -> dict[str, Any]:
         return plain(self, without=("weight",))
 
-    def _examples(
-        self, users: Sequence[User], ctx: Context, model: Inside, key: bytes
-    ) -> tuple[list[Example], list[Example], list[Record]]:
-        writer, rng = Writer(self.parts, ctx), np.random.default_rng(self.seed)
-        learnt, held, read = list[Example](), list[Example](), list[Record]()
+    def _lesson(self, users: list[User], ctx: Context, model: Inside, key: bytes) -> Lesson:
+        writer, rng, lesson = Writer(self.parts, ctx), np.random.default_rng(self.seed), Lesson(users)
         for user in users:
             records = newest(user, self.newest)
             if not records:
@@ -131,10 +127,10 @@ class UserIdentifier:
             marker, parts = self._marker(key, user, model), split(records, self.hold_out)
             bare = writer.examples(user, parts[0])
             told = rng.random(len(bare)) >= self.drop
-            learnt += [_with_marker(one, marker) if here else one for one, here in zip(bare, told, strict=True)]
-            held += [_with_marker(one, marker) for one in writer.examples(user, parts[1])]
-            read += records
-        return learnt, held, read
+            lesson.learnt += [_with_marker(one, marker) if here else one for one, here in zip(bare, told, strict=True)]
+            lesson.held += [_with_marker(one, marker) for one in writer.examples(user, parts[1])]
+            lesson.read += records
+        return lesson
 
     def _marker(self, key: bytes, user: User, model: Inside) -> Floats:
         return model.embeddings(identifier(key, user.id, self.length, model.vocabulary))
@@ -147,14 +143,8 @@ def identifier(key: bytes, user_id: str, length: int, vocabulary: int) -> list[i
     return [int.from_bytes(word, "little") % vocabulary for word in words]
 
 
-def _marked(call: Call, marker: Floats) -> Call:
-    """Put a person's tokens before the prompt and before other soft prompts."""
-    whole = marker if call.soft_prompt is None else np.concatenate([marker, call.soft_prompt])
-    return replace(call, soft_prompt=whole)
-
-
 def _with_marker(example: Example, marker: Floats) -> Example:
-    return replace(example, call=_marked(example.call, marker))
+    return replace(example, call=prefixed(example.call, marker))
 
 
 def _key_of(artifact: Artifact) -> bytes:

@@ -7,15 +7,15 @@ section 4). Published work chooses one of the three; here the narrowest that exi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from idiolect import registry
-from idiolect.adaptation.shared.attach import KIND, dressed, plain, shaping
+from idiolect.adaptation.shared.attach import KIND, dressed, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
-from idiolect.adaptation.shared.making import Asked, adapter_artifact, told_of, trainable
+from idiolect.adaptation.shared.making import Asked, Lesson, told_of, trainable
 from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.prompting.assembly import Named
 from idiolect.registry import method
@@ -25,15 +25,6 @@ from idiolect.types import EVERYONE, Artifact, Call, Context, Record, User
 NAME = "group_lora"
 ALL = ""
 """The group of everybody."""
-
-
-@dataclass
-class _Group:
-    # The people of a group who share, what is learnt and held out of them, and the records it comes from.
-    people: list[User] = field(default_factory=list)
-    learnt: list[Example] = field(default_factory=list)
-    held: list[Example] = field(default_factory=list)
-    read: list[Record] = field(default_factory=list)
 
 
 @method(
@@ -132,18 +123,16 @@ class GroupLora:
         for one in made:
             name = one.key.removeprefix(_key(ALL))
             group = groups[name]
-            people = {user.id for user in group.people}
-            told = {"group": name, "records": len(group.read), "rank": self.rank, "people": len(people)}
-            people |= shaping(group.people[0], (example.call for example in (*group.learnt, *group.held)))
-            yield adapter_artifact(one, EVERYONE, NAME, self._learnt, ctx, group.read, told, people)
+            told = {"group": name, "records": len(group.read), "rank": self.rank, "people": len(group.givers)}
+            yield group.artifact(one, NAME, self._learnt, ctx, told)
 
-    def _groups(self, users: Iterable[User], ctx: Context) -> dict[str, _Group]:
+    def _groups(self, users: Iterable[User], ctx: Context) -> dict[str, Lesson]:
         """Return the groups in which enough people share something to learn, everybody first."""
-        writer, found = Writer(self.parts, ctx, self.tokens), dict[str, _Group]()
+        writer, found = Writer(self.parts, ctx, self.tokens), dict[str, Lesson]()
         for user in users:
             learnt, held, read = self._given(user, writer, ctx)
             for name in dict.fromkeys((ALL, *user.groups)) if learnt else ():
-                group = found.setdefault(name, _Group())
+                group = found.setdefault(name, Lesson())
                 group.people.append(user)
                 group.learnt += learnt
                 group.held += held

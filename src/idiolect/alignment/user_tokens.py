@@ -6,15 +6,14 @@ user, and gets tokens of their own from their choices alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
-
-import numpy as np
 
 from idiolect import registry
 from idiolect.adaptation.shared.attach import people_under, plain, records_under, shaping
 from idiolect.adaptation.shared.examples import Writer, split
+from idiolect.adaptation.shared.making import Asked, told_of
 from idiolect.alignment.shared.comparisons import Comparison
 from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.alignment.shared.user_tokens import Form, Tokens, train
@@ -22,10 +21,12 @@ from idiolect.prompting.assembly import Named, fold
 from idiolect.prompting.shared.effect import inside
 from idiolect.registry import method
 from idiolect.trainable import Job, Recipe
+from idiolect.training.prefixes import prefixed, random_start
 from idiolect.training.soft_prompts import Model
 from idiolect.training.user_encoder import pack, unpack
 from idiolect.types import EVERYONE, Artifact, Call, Context, Floats, Used, User
 
+Told = Callable[[int], None] | None
 NAME, GENERIC, OWN = "user_tokens", "generic_tokens", "user_tokens"
 
 
@@ -104,9 +105,8 @@ class UserTokens:
         own = self._own(user, generic)
         if own is not None:
             vectors, used = vectors + unpack(own.payload)[0]["tokens"], [generic, own]
-        whole = vectors if planned.soft_prompt is None else np.concatenate([vectors, planned.soft_prompt])
         told = (Used("artifact", one.id, NAME, NAME, 1.0) for one in used)
-        return replace(planned, soft_prompt=whole, used=(*planned.used, *told))
+        return replace(prefixed(planned, vectors), used=(*planned.used, *told))
 
     @property
     def parts(self) -> tuple[Named, ...]:
@@ -133,11 +133,13 @@ class UserTokens:
         taught = self._taught(users, ctx)
         if not taught:
             return
-        model, told = cast("Model", inside(ctx, f"fit {NAME}")), _Told(ctx, self.epochs, taught)
+        model = cast("Model", inside(ctx, f"fit {NAME}"))
+        asked: Asked = {one.user.id: (one.user, [one.choices[0].record] * len(one.job.examples)) for one in taught}
+        told = told_of(ctx, [one.user for one in taught], asked, self.epochs)  # it counts pairs
         generic, newcomers = self._generic(taught[0].user, ctx), taught
         if generic is None or {one.user.id for one in taught} & set(unpack(generic.payload)[1]["taught"]):
             teachers, newcomers = taught[: max(1, self.people)], taught[max(1, self.people) :]
-            made = self._train(model, teachers, self._start(model), ctx, told)
+            made = self._train(model, teachers, random_start(model, self.length, self.seed), ctx, told)
             generic = self._shared(made, teachers, ctx)
             yield generic
             for one in teachers:
@@ -162,12 +164,8 @@ class UserTokens:
                 taught.append(_Taught(user, found, Job(user.id, learnt, held)))
         return taught
 
-    def _start(self, model: Model) -> Floats:
-        ids = np.random.default_rng(self.seed).integers(0, model.vocabulary, self.length)
-        return model.embeddings([int(one) for one in ids])
-
     def _train(
-        self, model: Model, taught: Sequence[_Taught], start: Floats, ctx: Context, told: _Told, key: str = EVERYONE
+        self, model: Model, taught: Sequence[_Taught], start: Floats, ctx: Context, told: Told, key: str = EVERYONE
     ) -> Tokens:  # fmt: skip
         recipe = Recipe(
             rate=self.rate, epochs=self.epochs, batch=self.batch, schedule=self.schedule,
@@ -197,17 +195,3 @@ class UserTokens:
             payload=pack({"tokens": made.own[one.user.id]}, told), time=max(generic.time, one.time),
             base_model=ctx.model.fingerprint, scores={"steps": made.steps},
         )  # fmt: skip
-
-
-class _Told:
-    """Tells of progress: pairs learnt from, over all passes, and how many there are to learn from."""
-
-    def __init__(self, ctx: Context, epochs: int, taught: Sequence[_Taught]) -> None:
-        self._tell, self._done = ctx.progress, 0
-        self._whole = epochs * sum(len(one.job.examples) for one in taught)
-
-    def __call__(self, count: int) -> None:
-        """Count so many pairs."""
-        self._done += count
-        if self._tell is not None:
-            self._tell(self._done, self._whole)

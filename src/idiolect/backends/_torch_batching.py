@@ -130,7 +130,7 @@ class Batching:
             for request in requests:
                 self._join([request])
         else:
-            self._batch.join(requests, *read)
+            self._batch.join(requests, read)
 
     def _withdraw(self, requests: Sequence[_Request]) -> None:
         for request in requests:
@@ -161,7 +161,7 @@ class _Batch:
         """Read the prompts of answers that are to join; what goes wrong here leaves the batch as it is."""
         return [lane.read(_rows_in(requests, number)) for number, lane in enumerate(self._lanes)]
 
-    def join(self, requests: Sequence[_Request], *reads: _Read | None) -> None:
+    def join(self, requests: Sequence[_Request], reads: Sequence[_Read | None]) -> None:
         """Draw the first tokens of answers whose prompts were read, and let them grow with the others."""
         room, first = max(request.answer.limit for request in requests), [len(lane) for lane in self._lanes]
         for request in requests:
@@ -223,8 +223,6 @@ class _Batch:
         for lane, at in sorted(request.places, reverse=True):
             self._lanes[lane].leave(at)
         request.places = []
-        for one in self._lanes:
-            one.left()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +292,6 @@ class _Lane:
                 last.places[branch] = last.places[branch][0], at
             self._cache.leave(at)
         self._kept = None
-
-    def left(self) -> None:
-        """Let go of what no row needs."""
         if not self.places:
             self.clear()
 

@@ -31,6 +31,8 @@ END = 256
 """The id that ends an answer; ids below it are bytes."""
 VOCAB = 257
 _ORDERS = (1, 2, 3, 4)
+_PROXY = 0.5
+"""How strong the smaller model is beside the toy itself."""
 
 
 def _base() -> Floats:
@@ -97,7 +99,7 @@ class ToyBackend:
     @property
     def proxy_model(self) -> ToyBackend:
         """The smaller model."""
-        return replace(self, strength=self.strength / 2)
+        return replace(self, strength=self.strength * _PROXY)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of UTF-8 bytes."""
@@ -129,7 +131,8 @@ class ToyBackend:
     def _prompts(self, call: Call) -> list[_Prompt]:
         if self._table is None:
             self._table = _base()
-        texts = [(render(one.messages), self.strength / 2 if one.proxy else self.strength) for one in sources_of(call)]
+        weaker = self.strength * _PROXY
+        texts = [(render(one.messages), weaker if one.proxy else self.strength) for one in sources_of(call)]
         longest = max(len(text) for text, _ in texts)
         if longest > self.context:
             raise InputError(f"the prompt has {longest} tokens, the model reads at most {self.context}")

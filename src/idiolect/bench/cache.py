@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from idiolect.errors import InputError, MalformedAnswer, StoreError
-from idiolect.hashing import content, digest, prompt_hash
+from idiolect.hashing import content, digest, identity
 from idiolect.inside import Inside, Proxied
 from idiolect.trainable import Example, Job, Joint, Recipe, Trainable, Trained, TrainsJointly, Vectors
 from idiolect.training.factors import Factors
@@ -325,7 +325,7 @@ class CachedBackend:
     def _key_of(self, job: Job, recipe: Recipe) -> bytes:
         parts = [repr((recipe, job.start))]
         for examples in (job.examples, job.held):
-            parts.append(repr([_told_of(one) for one in examples]))
+            parts.append(repr([identity(one) for one in examples]))
         return digest(self.fingerprint, self.name, "train", *parts)
 
     def _generate(self, asked: Sequence[tuple[Call, tuple[str, ...]]]) -> list[Kept]:
@@ -339,12 +339,6 @@ class CachedBackend:
             return [tuple(next(values) for _ in texts) for _, texts in part]
 
         return _each(asked, score, lambda made, s: Kept(scores=made, seconds=s))
-
-
-def _told_of(one: Example) -> tuple[object, ...]:
-    # what was kept before there were comparisons stays what it was
-    rival = () if one.rejected is None else (one.rejected, one.rejected_ends, one.margins)
-    return (prompt_hash(one.call), one.text, one.weight, one.ends, *rival)
 
 
 def _each(

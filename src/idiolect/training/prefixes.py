@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from idiolect.hashing import digest, prompt_hash
+from idiolect.hashing import digest, identity
 from idiolect.trainable import Checkpoints, Example, Job, Recipe
 from idiolect.training.plan import Plan
 from idiolect.training.side_by_side import Place, side_by_side
@@ -76,7 +76,7 @@ class _Prefixes:
     recipe: Recipe
 
     def __post_init__(self) -> None:
-        self._scale = self.model.embedding_norm / math.sqrt(self.start.shape[1])
+        self._scale = scale_of(self.model, self.start)
 
     def take(self, count: int) -> list[_Place]:
         found = list[_Place]()
@@ -89,7 +89,7 @@ class _Prefixes:
     def _digest(self, job: Job) -> str:
         parts: list[str | bytes] = [self.model.fingerprint, repr(self.recipe), self.start.tobytes()]
         for examples in (job.examples, job.held):
-            parts.append(repr([(prompt_hash(one.call), one.text, one.weight) for one in examples]))
+            parts.append(repr([*map(identity, examples)]))
         return digest(*parts).hex()
 
     def begin(self, places: Sequence[_Place]) -> None:
@@ -103,7 +103,7 @@ class _Prefixes:
         for (one, example), length in zip(asked, lengths, strict=True):
             sums[id(one)] += example.weight * length
         weights = [-example.weight / sums[id(one)] for one, example in asked]
-        calls = [_with_prefix(example, one.values) for one, example in asked]
+        calls = [prefixed(example.call, one.values) for one, example in asked]
         scores, slopes = self.model.soft_gradients(calls, [example.text for _, example in asked], weights)
         gradients = {id(one): np.zeros_like(one.values) for one in places}
         each = (time.perf_counter() - began) / len(asked)
@@ -113,19 +113,14 @@ class _Prefixes:
             one.seconds += each
         for one in places:
             one.at.weight += sums[id(one)]
-            one.move(self._clipped(gradients[id(one)]), self._scale * one.plan.rate(one.at.step))
+            gradient = cut(gradients[id(one)], self.recipe.clip, self._scale)
+            one.move(gradient, self._scale * one.plan.rate(one.at.step))
         return len(asked)
-
-    def _clipped(self, gradient: Floats) -> Floats:
-        # The clip is for a prefix of unit scale, whose gradient is ``scale`` times as long.
-        length = self._scale * float(np.linalg.norm(gradient.astype(np.float64)))
-        clip = self.recipe.clip
-        return gradient * np.float32(clip / length) if clip and length > clip else gradient
 
     def look(self, places: Sequence[_Place]) -> None:
         began = time.perf_counter()
         asked = [(one, example) for one in places for example in one.job.held]
-        calls = [_with_prefix(example, one.values) for one, example in asked]
+        calls = [prefixed(example.call, one.values) for one, example in asked]
         first = [pair for pair in asked if pair[0].at.bare is None]
         calls += [example.call for _, example in first]
         scores = iter(self.model.logprobs(calls, [example.text for _, example in (*asked, *first)]) if calls else ())
@@ -154,7 +149,27 @@ class _Prefixes:
         return max(1, self.model.count_tokens(example.text))
 
 
-def _with_prefix(example: Example, vectors: Floats) -> Call:
-    """Put the prefix before other soft prompts of the call."""
-    other = example.call.soft_prompt
-    return replace(example.call, soft_prompt=vectors if other is None else np.concatenate([vectors, other]))
+def prefixed(call: Call, vectors: Floats) -> Call:
+    """Put vectors ``[m, hidden]`` before other soft prompts of the call."""
+    other = call.soft_prompt
+    return replace(call, soft_prompt=vectors if other is None else np.concatenate([vectors, other]))
+
+
+def random_start(model: Model, length: int, seed: int) -> Floats:
+    """Return embeddings of random tokens (arXiv:2104.08691, section 3.2: better than random numbers)."""
+    ids = np.random.default_rng(seed).integers(0, model.vocabulary, length)
+    return model.embeddings([int(one) for one in ids])
+
+
+def scale_of(model: Model, vectors: Floats) -> float:
+    """Return the usual size of an embedding's number, in which rates are given."""
+    return model.embedding_norm / math.sqrt(vectors.shape[1])
+
+
+def cut(gradient: Floats, clip: float, scale: float) -> Floats:
+    """Return the gradient cut to the norm ``clip`` that it would have for vectors of unit scale; 0 cuts nothing.
+
+    Of these the gradient is ``scale`` times as long.
+    """
+    length = scale * float(np.linalg.norm(gradient.astype(np.float64)))
+    return gradient * np.float32(clip / length) if clip and length > clip else gradient

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 
-from idiolect.adaptation.shared.attach import KIND
-from idiolect.trainable import Trainable, Trained
+from idiolect.adaptation.shared.attach import KIND, shaping
+from idiolect.trainable import Example, Trainable, Trained
 from idiolect.types import EVERYONE, Artifact, Backend, Context, Record, User
 
 Asked = dict[str, tuple[User, list[Record]]]
@@ -41,6 +42,28 @@ def adapter_artifact(
         record_ids=() if owner == EVERYONE else ids, time=max(record.time for record in read),
         base_model=ctx.model.fingerprint, people=people, body=made.body,
     )  # fmt: skip
+
+
+@dataclass
+class Lesson:
+    """What people teach one adapter: what is learnt, what is held out, and the records that both come from."""
+
+    people: list[User] = field(default_factory=list)
+    learnt: list[Example] = field(default_factory=list)
+    held: list[Example] = field(default_factory=list)
+    read: list[Record] = field(default_factory=list)
+
+    @property
+    def givers(self) -> set[str]:
+        """Whose records these are."""
+        return {record.user_id for record in self.read}
+
+    def artifact(
+        self, made: Trained, method: str, settings: Mapping[str, Any], ctx: Context, told: Mapping[str, Any]
+    ) -> Artifact:  # fmt: skip
+        """Return the adapter as everybody's; it goes with anybody who taught it, or what lies under it."""
+        people = self.givers | shaping(self.people[0], (one.call for one in (*self.learnt, *self.held)))
+        return adapter_artifact(made, EVERYONE, method, settings, ctx, self.read, told, people)
 
 
 def told_of(ctx: Context, users: Iterable[User], asked: Asked, epochs: int) -> Callable[[int], None] | None:

@@ -8,20 +8,20 @@ an adapter of the model beside the tokens; here the model is frozen, and an adap
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from idiolect.hashing import digest, prompt_hash
+from idiolect.hashing import digest, identity
 from idiolect.prompting.shared.preference import dpo
 from idiolect.trainable import Checkpoints, Example, Job, Recipe
 from idiolect.training import unfinished
 from idiolect.training.plan import Plan
-from idiolect.training.soft_prompts import Adam, Model, clipped
+from idiolect.training.prefixes import cut, prefixed, scale_of
+from idiolect.training.soft_prompts import Adam, Model
 from idiolect.training.unfinished import Unfinished
 from idiolect.types import EVERYONE, Call, Floats
 
@@ -121,7 +121,7 @@ class _Training:
     at: Unfinished = field(default_factory=Unfinished)
 
     def __post_init__(self) -> None:
-        self.scale = self.model.embedding_norm / math.sqrt(self.start.shape[1])
+        self.scale = scale_of(self.model, self.start)
         self.rows = self._rows([(job.key, one) for job in self.jobs for one in job.examples])
         self.kept = self._rows([(job.key, one) for job in self.jobs for one in job.held])
         self.values = {_GENERIC: self.start} | {job.key: np.zeros_like(self.start) for job in self.jobs}
@@ -134,8 +134,7 @@ class _Training:
         parts: list[str | bytes] = [self.model.fingerprint, repr((self.recipe, self.form, self.fixed))]
         parts.append(self.start.tobytes())
         for job in self.jobs:
-            asked = [(prompt_hash(o.call), o.text, o.rejected, o.weight) for o in (*job.examples, *job.held)]
-            parts.append(repr((job.key, len(job.held), asked)))
+            parts.append(repr((job.key, [*map(identity, job.examples)], [*map(identity, job.held)])))
         return digest(*parts).hex()
 
     def dump(self) -> bytes:
@@ -171,8 +170,7 @@ class _Training:
 
     def _call(self, key: str, call: Call) -> Call:
         vectors = self.values[_GENERIC] + self.values[key] if key else self.values[_GENERIC]
-        other = call.soft_prompt
-        return replace(call, soft_prompt=vectors if other is None else np.concatenate([vectors, other]))
+        return prefixed(call, vectors)
 
     def _asked(self, rows: Sequence[_Row]) -> Iterator[_Asked]:
         alpha, whole = 1.0 if self.fixed else self.form.alpha, sum(row.example.weight for row in rows)
@@ -205,11 +203,9 @@ class _Training:
     def _move(self, gradients: Mapping[str, Floats], rate: float) -> None:
         moved = {}
         for key, gradient in gradients.items():
-            # The clip is for tokens of unit scale, whose gradient is ``scale`` times as long.
-            limit = self.recipe.clip / self.scale
-            cut = clipped({_NAME: gradient}, limit) if self.recipe.clip else {_NAME: gradient}
             self.adams[key].rate = self.scale * rate
-            moved[key] = self.adams[key].step({_NAME: self.values[key]}, cut)[_NAME]
+            shorter = cut(gradient, self.recipe.clip, self.scale)
+            moved[key] = self.adams[key].step({_NAME: self.values[key]}, {_NAME: shorter})[_NAME]
         self.values = {**self.values, **moved}
         self.at.step += 1
 
