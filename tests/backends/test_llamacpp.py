@@ -1,10 +1,8 @@
-import os
 import threading
 from dataclasses import replace
 
 import pytest
 
-from idiolect import models
 from idiolect.backends.llamacpp import LlamaCppBackend
 from idiolect.errors import InputError, ModelError, UnknownName, UnsupportedCall
 from idiolect.types import Backend, Branch, Call, Choose, Sampling
@@ -52,9 +50,7 @@ def test_what_it_cannot_do_is_refused_without_loading(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def model():
-    if models.find("smollm2-135m-instruct") is None and not os.environ.get("IDIOLECT_REQUIRE_MODELS"):
-        pytest.skip("the model is not here: idiolect models pull smollm2-135m-instruct")
+def model(weights):
     backend = LlamaCppBackend(n_ctx=1024, slots=3, threads=1)
     assert isinstance(backend, Backend)
     yield backend
@@ -160,7 +156,7 @@ class TestRealWeights:
         letters = [chr(letter) for letter in range(ord("A"), ord("F"))]
         assert len(set(model.logprobs([call] * 5, letters))) == 5
 
-    def test_deterministic_answers_do_not_depend_on_what_was_asked_before(self):
+    def test_deterministic_answers_do_not_depend_on_what_was_asked_before(self, weights):
         calls = [ask(f"Name a {thing}.", sampling=GREEDY) for thing in ("river", "bird", "tree", "song")]
         made = []
         for order in ([0, 1, 2, 3], [3, 1, 0, 2]):

@@ -1,6 +1,5 @@
 """Adapters in llama.cpp with real weights: who is answered with whose."""
 
-import os
 import threading
 from dataclasses import replace
 
@@ -55,9 +54,7 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def model():
-    if models.find(NAME) is None and not os.environ.get("IDIOLECT_REQUIRE_MODELS"):
-        pytest.skip(f"the model is not here: idiolect models pull {NAME}")
+def model(weights):
     backend = LlamaCppBackend(n_ctx=512, slots=2, threads=1, adapters=2)
     yield backend
     backend.close()
@@ -107,7 +104,7 @@ def test_adapters_change_scores(alone):
 
 
 @pytest.fixture
-def halves(tmp_path):
+def halves(tmp_path, weights):
     """The weights in float16, as PyTorch gets them: 8-bit arithmetic would blur the comparison by tenths of a nat."""
     target = tmp_path / "halves.gguf"
     in_halves(models.require(NAME), target)

@@ -215,10 +215,8 @@ def test_counts_and_fingerprint(model, folder):
 
 
 @pytest.fixture(scope="module")
-def smol():
+def smol(weights):
     pytest.importorskip("transformers")
-    if models.find("smollm2-135m-instruct") is None and not os.environ.get("IDIOLECT_REQUIRE_MODELS"):
-        pytest.skip("the model is not here: idiolect models pull smollm2-135m-instruct")
     backend = TransformersBackend(dtype="float32")
     yield backend
     backend.close()
