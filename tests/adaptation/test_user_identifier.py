@@ -16,7 +16,12 @@ from tiny import ask
 pytest.importorskip("torch")
 LABELS = ["red", "blue"]
 KEY = bytes(range(32))
-METHOD = UserIdentifier(length=6, drop=0.0, rate=2e-2, epochs=20, batch=8, hold_out=0.0)
+METHOD = UserIdentifier(length=6, drop=0.0, rate=2e-2, epochs=30, batch=8, hold_out=0.0)
+
+
+@pytest.fixture(autouse=True)
+def fixed_key(monkeypatch):
+    monkeypatch.setattr("idiolect.adaptation.user_identifier.secrets.token_bytes", lambda n: KEY[:n])
 
 
 def spec(method):
