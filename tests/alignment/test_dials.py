@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import orjson
 import pytest
@@ -176,3 +177,68 @@ def test_dials_are_learnt_again_once_choices_have_come(app):
     app.store.add([chose(n, "so it is", "no") for n in range(1, 4)])
     assert method.stale(view(app.store, "ana", asked=2e9))
     assert not registry.make_method(dials(infer=False))[1].stale(view(app.store, "ana", asked=2e9))
+
+
+@dataclass
+class TwoModels(ToyBackend):
+    """A toy whose own name and whose small model's name can be changed."""
+
+    name: str = "large"
+    small: str = "small"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.name
+
+    @property
+    def proxy_model(self) -> ToyBackend:
+        return replace(super().proxy_model, name=self.small)
+
+
+TwoModels.supports = ToyBackend.supports
+
+
+@pytest.fixture
+def two(tmp_path):
+    app = Idiolect(open_store(tmp_path), TwoModels(), Settings(methods=()), clock=lambda: 2e9, backend_name="toy")
+    app.store.add([chose(n, f"in a formal and professional style {n}", f"hey there {n}") for n in range(6)])
+    return app
+
+
+def odds(model, call):
+    """How much likelier an r than a z is after what the answer began with [nats]."""
+    found = model.logprobs([replace(call, plausibility=0.0)] * 2, ["for", "foz"])
+    return found[0] - found[1]
+
+
+def test_drift_has_the_small_model_read_the_objectives_and_the_large_one_the_prompt(two):
+    call = plan(two, small=True, brief=2, formal=-0.5)
+    large, *told, plain = call.mix
+    assert large == Branch(None, 1.0)
+    assert {(one.instruction, one.weight) for one in told} == {
+        (INSTRUCTIONS["brief"], 2.0), (INSTRUCTIONS["formal"], -0.5), (INSTRUCTIONS["safe"], 0.5)
+    }  # fmt: skip
+    assert plain == Branch(None, -2.0, proxy=True)
+    small = two.backend.proxy_model
+    read = [odds(small, replace(ASK, messages=instructed(ASK.messages, one.instruction))) for one in told]
+    moved = sum(one.weight * (found - odds(small, ASK)) for one, found in zip(told, read, strict=True))
+    assert odds(two.backend, call) == pytest.approx(odds(two.backend, ASK) + moved, abs=1e-4)
+    assert abs(moved) > 0.01
+
+
+def test_dials_learnt_by_the_small_model_hold_for_any_large_one_beside_it(two):
+    settings = {"learn": ["formal", "warm"], "grid": [1.0, 2.0], "most": 1}
+    assert two.fit(dials(small=True, **settings), ["ana"]) == 1
+    assert two.store.artifacts("ana")[0].base_model == "small"
+    assert plan(two, **settings) is ASK  # nothing was learnt for the large model
+    for large in ("large", "larger"):
+        two.backend.name = large
+        assert set(strengths(plan(two, small=True, **settings))) == {"formal", "safe"}
+    two.backend.small = "other"
+    assert plan(two, small=True, **settings) is ASK
+
+
+def test_without_a_small_model_drift_is_refused(app):
+    app.backend.supports = app.backend.supports - {"proxy"}
+    with pytest.raises(UnsupportedCall, match=r"backends\.transformers\.proxy"):
+        plan(app, small=True, brief=1)

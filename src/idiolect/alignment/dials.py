@@ -1,7 +1,8 @@
 """Dials: several objectives at once, each with a strength of its own, added while the answer is written.
 
 One linear form covers linear alignment and Amulet (arXiv:2502.19148), context steering for several contexts
-(arXiv:2405.01768, section 3.3) and multi-objective decoding over prompts (MOD, arXiv:2406.18853).
+(arXiv:2405.01768, section 3.3) and multi-objective decoding over prompts (MOD, arXiv:2406.18853). Where a small model
+reads the objectives it is Drift (arXiv:2502.14289): ``l = l_0 + sum_i w_i (s_i - s_0)``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import orjson
 
 from idiolect.alignment.shared.choices import Doubles, latest, log_likelihoods
 from idiolect.alignment.shared.comparisons import Comparison
+from idiolect.alignment.shared.guiding import small_model
 from idiolect.alignment.shared.objectives import INSTRUCTIONS
 from idiolect.decoding.branches import dialled
 from idiolect.errors import ConfigError
 from idiolect.prompting.shared.learnt import due, newest
 from idiolect.registry import method
-from idiolect.types import Artifact, Branch, Call, Context, Record, Used, User
+from idiolect.types import Artifact, Backend, Branch, Call, Context, Record, Used, User
 
 NAME = "dials"
 SAFETY_FLOOR = 0.25
@@ -31,7 +33,8 @@ _NAMED = tuple(INSTRUCTIONS)
 
 
 @method(
-    NAME, level="objective", paper="arXiv:2502.19148, arXiv:2406.18853, arXiv:2405.01768", needs=("mix",),
+    NAME, level="objective", paper="arXiv:2502.19148, arXiv:2406.18853, arXiv:2405.01768, arXiv:2502.14289",
+    needs=("mix",),
     fit_needs=("logprobs", "mix"),
 )  # fmt: skip
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ class Dials:
     """More objectives, in words of one's own: each an instruction to the model."""
     own_strengths: tuple[float, ...] = ()
     """Their strengths, in order; 1 where none is given."""
+    small: bool = False
+    """Let the backend's small model read the objectives, and the large one the prompt alone (Drift): what is added is
+    ``w_i (s_i - s_0)``, and what a person likes is learnt by the small model too."""
     infer: bool = True
     """Use what the person set or chose before for what is not set here."""
     plausibility: float = 0.01
@@ -92,12 +98,12 @@ class Dials:
         Raises :class:`ConfigError` for strengths without an instruction, an unknown objective, or where a method before
         it mixes what is not the call's own prompt.
         """
-        known, used = self._known(user, ctx.model.fingerprint) if self.infer else ({}, ())
+        known, used = self._known(user, self._reader(ctx).fingerprint) if self.infer else ({}, ())
         named = {**known, **{name: value for name, value in self._set().items() if value is not None}}
         strengths = with_floor({**named, **self._own()})
         if not strengths:
             return call
-        turned = dialled(call, _branches(strengths), self.plausibility, NAME)
+        turned = dialled(call, _branches(strengths, self.small), self.plausibility, NAME)
         return replace(turned, used=(*turned.used, *used))
 
     def current(self, user: User, base_model: str = "") -> Artifact | None:
@@ -120,6 +126,7 @@ class Dials:
         more than its prior costs (a normal one around 0).
         """
         _check(self.learn)
+        ctx = replace(ctx, model=self._reader(ctx))
         for user in users:
             asked = latest(user, self.comparisons)
             if asked:
@@ -129,6 +136,10 @@ class Dials:
     def _learnt(self) -> dict[str, Any]:
         lists = {"learn": list(self.learn), "grid": list(self.grid)}
         return {**lists, "most": self.most, "beta": self.beta, "comparisons": self.comparisons}
+
+    def _reader(self, ctx: Context) -> Backend:
+        """Return the model that reads the objectives, which is the one that strengths are learnt for."""
+        return small_model(ctx, NAME) if self.small else ctx.model
 
     def _set(self) -> dict[str, float | None]:
         return {name: getattr(self, name) for name in _NAMED}
@@ -203,8 +214,9 @@ def with_floor(strengths: Mapping[str, float]) -> dict[str, float]:
     return counted
 
 
-def _branches(strengths: Mapping[str, float]) -> list[Branch]:
-    return [Branch(None, value, INSTRUCTIONS.get(name, name)) for name, value in strengths.items()]
+def _branches(strengths: Mapping[str, float], small: bool = False) -> list[Branch]:
+    told = [Branch(None, value, INSTRUCTIONS.get(name, name), proxy=small) for name, value in strengths.items()]
+    return [*told, Branch(None, -sum(strengths.values()), proxy=True)] if small else told
 
 
 def _said(record: Record) -> dict[str, float]:

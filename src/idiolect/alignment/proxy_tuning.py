@@ -8,15 +8,13 @@ the personal text.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 from idiolect import registry
+from idiolect.alignment.shared.guiding import guide, small_model
 from idiolect.decoding.branches import dialled
-from idiolect.errors import ConfigError, UnsupportedCall
-from idiolect.inside import Proxied
-from idiolect.prompting.assembly import Named, personalize
+from idiolect.prompting.assembly import Named
 from idiolect.registry import method
-from idiolect.types import Backend, Branch, Call, Context, User
+from idiolect.types import Branch, Call, Context, User
 
 NAME = "proxy_tuning"
 
@@ -41,17 +39,8 @@ class ProxyTuning:
         """Add what the small model says with the person less what it says without."""
         if not self.strength or user.count == 0:
             return call
-        bare = replace(
-            call, context=(), soft_prompt=None, mix=(), steering=(), adapters=(), choose=None, logits_processors=(),
-            used=(),
-        )  # fmt: skip
-        told, _ = personalize(bare, user, self.parts, replace(ctx, model=_small(ctx)))
-        if told.needs - {"adapters"}:
-            raise ConfigError(
-                f"{NAME!r} makes the small model personal by text and adapters alone; its context adds "
-                f"{', '.join(sorted(told.needs))}. Leave that out of {NAME}.context"
-            )
-        if told.messages == bare.messages and not told.adapters:
+        told = guide(call, user, self.parts, replace(ctx, model=small_model(ctx, NAME)), NAME)
+        if told is None:
             return call
         branches = (
             Branch(told.messages, self.strength, adapters=told.adapters, proxy=True),
@@ -64,10 +53,3 @@ class ProxyTuning:
     def parts(self) -> tuple[Named, ...]:
         """The methods that make the small model personal, in order."""
         return registry.make_folded("+".join(self.context))
-
-
-def _small(ctx: Context) -> Backend:
-    if "proxy" not in ctx.model.supports:
-        able = ["toy", "transformers, with a small model of the same tokens in backends.transformers.proxy"]
-        raise UnsupportedCall(NAME, type(ctx.model).__name__, "proxy", able)
-    return cast("Proxied", ctx.model).proxy_model
