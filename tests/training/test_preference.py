@@ -113,8 +113,9 @@ def test_together_equals_a_plain_loop_one_by_one(model, recipe, margins):
     for name, asked in jobs.items():
         (expected, losses), found = one_by_one(model, asked, recipe), weights(made[name])
         for module, one in found.modules.items():
-            np.testing.assert_allclose(one.a, expected.modules[module].a, atol=1e-5)
-            np.testing.assert_allclose(one.b, expected.modules[module].b, atol=1e-5)
+            # Adam divides by the gradient's size: where that is near nothing, rounding moves a weight by about 1e-5
+            np.testing.assert_allclose(one.a, expected.modules[module].a, atol=5e-5)
+            np.testing.assert_allclose(one.b, expected.modules[module].b, atol=5e-5)
         if len(asked.examples) <= recipe.batch:
             np.testing.assert_allclose(made[name].losses, losses, rtol=1e-4)
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from idiolect.training.rows import TokenRow
 
-_LOGITS = 1 << 24
-"""The most logits at once: 64 MiB in float32."""
+_LOGITS = 7 << 20
+"""The most logits at once, 28 MiB in float32: from 32 MiB on glibc asks the system for new pages each time."""
 
 
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]

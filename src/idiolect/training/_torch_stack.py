@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.adamw import adamw
 
 from idiolect.training.factors import Factors, LowRank, truncated
 from idiolect.training.modules import Site
@@ -79,21 +80,19 @@ class Stack:
 
         The gradient of a place is cut to the norm ``clip`` (0: as it is) and is 0 afterwards.
         """
-        index = torch.tensor(list(places), device=self.values.device)
-        column = {"device": self.values.device, "dtype": torch.float32}
-        rate = torch.tensor(rates, **column)[:, None]
-        steps = torch.tensor([count + 1 for count in counts], **column)[:, None]
-        value, gradient = self.values[index], self.gradients[index]
-        if proximal:
-            gradient += proximal * (value - self._origins[index])
-        if clip:
-            gradient *= (clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0)
-        first = self._first[index].lerp_(gradient, 1 - _BETAS[0])
-        second = self._second[index].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-        size = (second / (1 - _BETAS[1] ** steps)).sqrt_().add_(_EPSILON)
-        value.mul_(1 - rate * decay).sub_(rate * (first / (1 - _BETAS[0] ** steps)) / size)
-        self.values[index], self._first[index], self._second[index] = value, first, second
-        self.gradients[index] = 0
+        for place, rate, count in zip(places, rates, counts, strict=True):
+            value, gradient = self.values[place], self.gradients[place]
+            if proximal:
+                gradient.add_(value, alpha=proximal).sub_(self._origins[place], alpha=proximal)
+            # one pass over memory: the same in single operations takes a fifth of a training on short rows
+            adamw(
+                [value], [gradient], [self._first[place]], [self._second[place]], [],
+                [torch.tensor(float(count), device=value.device)], fused=True,
+                grad_scale=((gradient.norm() + 1e-6) / clip).clamp(min=1.0) if clip else None,
+                amsgrad=False, maximize=False, lr=rate, beta1=_BETAS[0], beta2=_BETAS[1], eps=_EPSILON,
+                weight_decay=decay,
+            )  # fmt: skip
+            gradient.zero_()
 
     def copy(self, place: int) -> Any:
         """Return a copy of a place's factors."""
