@@ -167,8 +167,17 @@ def _model_level(runs: dict[str, Document]) -> str:
 
 
 def _training() -> str:
-    """Return what training a person's adapter takes: kinds by length of rows."""
-    sections = json.loads((RESULTS / "training.json").read_text("utf-8"))["runs"]
+    """Return what training a person's adapter takes: kinds by length of rows, in each precision that was measured."""
+    parts = []
+    for path in sorted(RESULTS.glob("training*.json"), reverse=True):
+        found = json.loads(path.read_text("utf-8"))
+        about = f"{found['settings']['dtype']} on {found['machine']['cores']} cores of {found['machine']['processor']}"
+        parts.append(f"Training in {about}:\n\n{_kinds(found['runs'])}")
+        parts += [told for told in (_trunk(found.get("trunk")), _many(found.get("many"))) if told]
+    return "\n".join(parts)
+
+
+def _kinds(sections: list[dict[str, Any]]) -> str:
     names = {
         "documented": "PEFT as documented, the model loaded for each",
         "tuned": "PEFT tuned, the model loaded once",
@@ -186,6 +195,27 @@ def _training() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _trunk(found: dict[str, Any] | None) -> str:
+    if not found:
+        return ""
+    whole, (name, part) = found["ours 0 layers"], next(one for one in found.items() if one[0] != "ours 0 layers")
+    took, least = (part[key] / whole[key] for key in ("seconds_a_user", "floor_seconds_a_user"))
+    return (
+        f"Three passes over the last {name.split()[1]} layers alone, what lies below read once: {took:.2f} of the time "
+        f"for all layers (by the count of operations {least:.2f}).\n"
+    )
+
+
+def _many(found: dict[str, Any] | None) -> str:
+    if not found:
+        return ""
+    peaks = ", ".join(f"{int(count):,}: {peak:,.0f} MB" for count, peak in found["peaks_mb"].items())
+    return (
+        f"{found['users']:,} people in one job, 4 rows of 32 tokens each, the last layers: {found['seconds_a_user']} s "
+        f"a person; peak of memory after so many people {peaks}.\n"
+    )
+
+
 def _serving() -> str:
     """Return what it costs to serve each row its own adapter, by the number of rows."""
     path = RESULTS / "serving.json"
@@ -196,7 +226,7 @@ def _serving() -> str:
         "rows", "base, tokens/s", "all linear: of the base", "times PEFT's mixed batch", "peak MB (PEFT)",
         "q and v: of the base", "times PEFT's mixed batch", "peak MB (PEFT)",
     )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines = ["Serving:\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for count, found in sorted(rows.items(), key=lambda one: int(one[0])):
         cells = [count, f"{found['base']['tokens/s']:.1f}"]
         for kind in ("all linear", "q and v"):

@@ -99,11 +99,12 @@ def untrained(model: str) -> bytes:
     return next(iter(backend.train([Job("", ())], Recipe(dtype="float32")))).body.read()
 
 
-def rate() -> float:
-    """Return the machine's matrix rate [operations a second] in float32 on the shapes at hand, median of many."""
+def rate(dtype: str) -> float:
+    """Return the machine's matrix rate [operations a second] in a precision on the shapes at hand, median of many."""
     import torch
 
-    x, w, found = torch.randn(1024, 576), torch.randn(1536, 576), []
+    x, w = (torch.randn(size, 576).to(getattr(torch, dtype)) for size in (1024, 1536))
+    found = []
     for _ in range(25):
         start = time.perf_counter()
         for _ in range(4):
@@ -159,7 +160,7 @@ def measured(args: argparse.Namespace, kinds: dict[str, dict[str, Any]]) -> dict
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     rates = []
     for _ in range(args.rounds):
-        rates.append(rate())
+        rates.append(rate(args.dtype))
         for kind, given in kinds.items():
             found[kind].append(one(kind, given, args.peers_python))
     machine = statistics.median(rates)
