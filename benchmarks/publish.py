@@ -169,7 +169,7 @@ def _model_level(runs: dict[str, Document]) -> str:
 def _training() -> str:
     """Return what training a person's adapter takes: kinds by length of rows, in each precision that was measured."""
     parts = []
-    for path in sorted(RESULTS.glob("training*.json"), reverse=True):
+    for path in sorted(RESULTS.glob("training*.json"), key=lambda path: len(path.name)):
         found = json.loads(path.read_text("utf-8"))
         about = f"{found['settings']['dtype']} on {found['machine']['cores']} cores of {found['machine']['processor']}"
         parts.append(f"Training in {about}:\n\n{_kinds(found['runs'])}")
