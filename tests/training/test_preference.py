@@ -26,7 +26,7 @@ PEOPLE = {
             ("ana", "likes tea", "likes the café now and here"), ("bob", "not here", "here")],
     "bob": [("the cat", "is in the café", "is red"), ("a dog", "not here", "is blue and red")],
     "cleo": [("red", "red red red red", "blue"), ("blue", "on and on and", "tea")],
-    "dora": [("now", "here", "not here")],
+    "dora": [("now", "likes tea", "blue")],
 }  # fmt: skip
 HELD = (("the dog", "is red", "is blue"), ("tea", "is here", "is on"))
 DPO = replace(RECIPE, objective="preference", beta=0.3)
@@ -113,9 +113,8 @@ def test_together_equals_a_plain_loop_one_by_one(model, recipe, margins):
     for name, asked in jobs.items():
         (expected, losses), found = one_by_one(model, asked, recipe), weights(made[name])
         for module, one in found.modules.items():
-            # Adam divides by the gradient's size: where that is near nothing, rounding moves a weight by about 1e-5
-            np.testing.assert_allclose(one.a, expected.modules[module].a, atol=5e-5)
-            np.testing.assert_allclose(one.b, expected.modules[module].b, atol=5e-5)
+            np.testing.assert_allclose(one.a, expected.modules[module].a, atol=1e-5)
+            np.testing.assert_allclose(one.b, expected.modules[module].b, atol=1e-5)
         if len(asked.examples) <= recipe.batch:
             np.testing.assert_allclose(made[name].losses, losses, rtol=1e-4)
 
