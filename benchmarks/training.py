@@ -197,7 +197,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--tokens-a-pass", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--many", type=int, default=0, help="also so many people in one job")
     parser.add_argument("--trunk", type=int, default=15, help="also the last so many layers alone, 3 epochs")
@@ -211,6 +211,16 @@ def main() -> None:
     if args.one:
         print(json.dumps(ours(json.loads(args.one.read_text("utf-8")))))
         return
+    from idiolect.errors import IdiolectError
+
+    try:
+        measure(args)
+    except IdiolectError as error:  # its weights are not here
+        sys.exit(str(error))
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure the sections that are asked for, each into the result file when it is done."""
     from idiolect import models
     from idiolect.bench.run import machine
 

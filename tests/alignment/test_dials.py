@@ -238,6 +238,14 @@ def test_dials_learnt_by_the_small_model_hold_for_any_large_one_beside_it(two):
     assert plan(two, small=True, **settings) is ASK
 
 
+def test_what_one_of_the_models_learnt_is_still_to_be_learnt_by_the_other(two):
+    settings = {"learn": ["formal", "warm"], "grid": [1.0, 2.0], "most": 1}
+    large, small = dials(**settings), dials(small=True, **settings)
+    assert two.fit(large, ["ana"]) == 1
+    stale = [registry.make_method(one)[1].stale(view(two.store, "ana", asked=2e9)) for one in (large, small)]
+    assert stale == [False, True]
+
+
 def test_without_a_small_model_drift_is_refused(app):
     app.backend.supports = app.backend.supports - {"proxy"}
     with pytest.raises(UnsupportedCall, match=r"backends\.transformers\.proxy"):

@@ -34,8 +34,7 @@ _NAMED = tuple(INSTRUCTIONS)
 
 @method(
     NAME, level="objective", paper="arXiv:2502.19148, arXiv:2406.18853, arXiv:2405.01768, arXiv:2502.14289",
-    needs=("mix",),
-    fit_needs=("logprobs", "mix"),
+    needs=("mix",), fit_needs=("logprobs", "mix"),
 )  # fmt: skip
 @dataclass(frozen=True)
 class Dials:
@@ -135,7 +134,8 @@ class Dials:
     @property
     def _learnt(self) -> dict[str, Any]:
         lists = {"learn": list(self.learn), "grid": list(self.grid)}
-        return {**lists, "most": self.most, "beta": self.beta, "comparisons": self.comparisons}
+        read = {"small": True} if self.small else {}
+        return {**lists, "most": self.most, "beta": self.beta, "comparisons": self.comparisons, **read}
 
     def _reader(self, ctx: Context) -> Backend:
         """Return the model that reads the objectives, which is the one that strengths are learnt for."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from idiolect.trainable import Recipe
+from idiolect.training import _torch_adam as adam
 from idiolect.training import peft_format
 from idiolect.training._torch_loss import rows_loss
 from idiolect.training._torch_lowrank import Change, beneath_of, product, replaced
@@ -21,7 +22,6 @@ from idiolect.types import Body
 
 Person = tuple[str, list[TokenRow], list[TokenRow]]
 """A key, the rows to learn and those that are held out."""
-BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 class Table:
@@ -53,19 +53,10 @@ class Table:
     def step(self, places: Sequence[int], rates: Sequence[float], clip: float) -> None:
         """Make a step in some places, each at its own rate, its gradient cut to the norm ``clip`` (0: as it is)."""
         assert self.values.grad is not None, "a step comes after a backward pass"
-        index = torch.tensor(list(places), device=self.values.device)
-        gradient = self.values.grad[index]
-        if clip:
-            gradient *= (clip / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1.0)
-        for place in places:
+        for place, rate in zip(places, rates, strict=True):
+            moments = self._first[place], self._second[place]
+            adam.step(self.values.data[place], self.values.grad[place], moments, rate, self.steps[place], clip)
             self.steps[place] += 1
-        counts = torch.tensor([self.steps[place] for place in places], device=index.device)[:, None]
-        first = self._first[index].lerp_(gradient, 1 - BETAS[0])
-        second = self._second[index].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        size = (second / (1 - BETAS[1] ** counts)).sqrt_().add_(EPSILON)
-        rate = torch.tensor(rates, device=index.device)[:, None]
-        self.values.data[index] -= rate * (first / (1 - BETAS[0] ** counts)) / size
-        self._first[index], self._second[index] = first, second
         self.values.grad = None
 
 

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from idiolect.trainable import Checkpoints, Joint, Recipe, Trained, Vectors
 from idiolect.training import unfinished
-from idiolect.training._torch_people import BETAS, EPSILON, Passes, Person, Table, bias_of, body_of, over
+from idiolect.training._torch_adam import BETAS, EPSILON
+from idiolect.training._torch_people import Passes, Person, Table, bias_of, body_of, over
 from idiolect.training.factors import Factors, LowRank
 from idiolect.training.modules import Site, chosen
 from idiolect.training.plan import Plan

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.adamw import adamw
 
+from idiolect.training import _torch_adam as adam
 from idiolect.training.factors import Factors, LowRank, truncated
 from idiolect.training.modules import Site
 from idiolect.types import Floats
-
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +82,7 @@ class Stack:
             value, gradient = self.values[place], self.gradients[place]
             if proximal:
                 gradient.add_(value, alpha=proximal).sub_(self._origins[place], alpha=proximal)
-            # one pass over memory: the same in single operations takes a fifth of a training on short rows
-            adamw(
-                [value], [gradient], [self._first[place]], [self._second[place]], [],
-                [torch.tensor(float(count), device=value.device)], fused=True,
-                grad_scale=((gradient.norm() + 1e-6) / clip).clamp(min=1.0) if clip else None,
-                amsgrad=False, maximize=False, lr=rate, beta1=_BETAS[0], beta2=_BETAS[1], eps=_EPSILON,
-                weight_decay=decay,
-            )  # fmt: skip
+            adam.step(value, gradient, (self._first[place], self._second[place]), rate, count, clip, decay)
             gradient.zero_()
 
     def copy(self, place: int) -> Any:

@@ -20,6 +20,7 @@ from idiolect.alignment.shared.posterior import (
     Prior,
     laplace,
     learn_prior,
+    mirrored,
     pooled,
     shares,
     stack,
@@ -169,9 +170,8 @@ def _foretold(kind: Kind, first: Choices, later: Choices) -> float:
     """Return the log likelihood [nats] of later choices by what the first ones say, averaged over draws of weights."""
     mean, covariance = kind.posteriors(first)
     roots = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(kind.free)))
-    half = np.random.default_rng(0).standard_normal((_DRAWS // 2, len(kind.free)))
     likely = np.zeros(len(later.chosen))
-    for draw in (*half, *-half):
+    for draw in mirrored(_DRAWS, len(kind.free)):
         weights = np.tile(kind.mean, (later.people, 1))
         weights[:, kind.free] = mean + roots @ draw
         found = shares(later.x, later.there, weights[later.person])

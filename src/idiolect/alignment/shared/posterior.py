@@ -198,11 +198,16 @@ def draw_shares(x: Doubles, mean: Doubles, covariance: Doubles, draws: int = DRA
 
 
 def draw_weights(mean: Doubles, covariance: Doubles, draws: int = DRAWS) -> Doubles:
-    """Return ``[draws, features]`` draws of a person's weights, every second one the mirror of the first."""
+    """Return ``[draws, features]`` draws of a person's weights, one half the mirror of the other."""
     values, vectors = np.linalg.eigh(covariance)
-    half = np.random.default_rng(0).standard_normal((draws // 2, len(mean)))
-    spread = np.concatenate([half, -half]) * np.sqrt(np.maximum(values, 0.0))
+    spread = mirrored(draws, len(mean)) * np.sqrt(np.maximum(values, 0.0))
     return np.asarray(mean + spread @ vectors.T, np.float64)
+
+
+def mirrored(draws: int, features: int) -> Doubles:
+    """Return normal draws ``[draws, features]``, the same each time, the second half the mirror of the first."""
+    half = np.random.default_rng(0).standard_normal((draws // 2, features))
+    return np.concatenate([half, -half])
 
 
 def stack(rows: Sequence[Doubles], chosen: Sequence[int], person: Sequence[int], people: int) -> Choices:
