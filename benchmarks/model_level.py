@@ -19,13 +19,31 @@ WRONG = (TASK, OWN, f"{OWN}@other")
 PYTORCH = ("--backend", "transformers", "--set", "dtype=float32")
 BATCHED = (*PYTORCH, "--set", "deterministic=false", "--set", "batch=16")
 """Sixteen at a time, several times as fast: in float32 what shares a batch moves a score by no more than a rounding."""
+HALF = (*BATCHED, "--set", "dtype=bfloat16")
+"""For processors with bfloat16 products: several times as fast again."""
 FEW = "task_lora:layers=10:newest=12:epochs=2:batch=16:rate=0.001"
 FEW_OWN = f"lora:context=[{FEW}]:layers=10:newest=20:epochs=2:rate=0.001"
 JUDGING = ("profile+retrieval", FEW, f"{FEW}@other", FEW_OWN)
 """Tasks with hundreds of records a person."""
+BARE = "task_lora:context=none:layers=10:newest=40:epochs=2:batch=16:rate=0.001"
+META = "meta_lora:context=none:layers=10"
+MARKED = ("user_identifier:newest=40:epochs=2", "plora:newest=40:epochs=2")
+"""What stands for the person in everybody's weights; with another person's costs no training."""
+OTHERS = (
+    BARE,
+    *MARKED,
+    *(f"{one}@other" for one in MARKED),
+    f"user_adapter:context=[{BARE}]:newest=40:epochs=4",
+    "lora:context=none:layers=10:newest=40:epochs=2",
+    f"lora:context=none:layers=10:newest=40:epochs=2:start=[{META}]",
+    "per_pcs:records=40:epochs=2:sharers=20",
+    "profile_to_peft",
+)
+"""Without prompts: what the weights alone know of a person."""
 RUNS: Runs = {
     "lamp-2n": ("lamp-2n", 141, METHODS, PYTORCH),
     "lamp-2n.wrong": ("lamp-2n", 141, WRONG, PYTORCH),
+    "lamp-2n.others": ("lamp-2n", 141, OTHERS, BATCHED),
     "lamp-4": ("lamp-4", 60, METHODS, BATCHED),
     "studemo": ("studemo", 48, JUDGING, BATCHED),
     "md-agreement": ("md-agreement", 40, JUDGING, BATCHED),

@@ -11,15 +11,15 @@ reward that was learnt from people's own texts over drafts.
 from __future__ import annotations
 
 from input_level import Runs, run
-from model_level import BATCHED
+from model_level import HALF
 
 CHOICES = ("retrieval", "preference", "preference@other")
 BEST = "preference:n=8:replays=2"
 WRITTEN = ("retrieval", BEST, f"{BEST}@other", f"retrieval+{BEST}")
-WRITING = (*BATCHED, "--set", "batch=32", "--peers", "20")
+WRITING = (*HALF, "--set", "batch=32", "--peers", "20")
 RUNS: Runs = {
     **{
-        task: (task, 60, CHOICES, BATCHED)
+        task: (task, 60, CHOICES, HALF)
         for task in ("ukpconvarg", "opinionqa", "p-soups", "md-agreement", "popquorn", "studemo")
     },
     "lamp-4": ("lamp-4", 40, WRITTEN, WRITING),

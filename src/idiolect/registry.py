@@ -167,12 +167,12 @@ def source(name: str, *, files: str, fallback: bool = False) -> Callable[[type[T
 def build(entry: Entry[T], settings: Mapping[str, Any]) -> T:
     """Make a registered dataclass from settings; unknown keys and wrong types are :class:`ConfigError`.
 
-    A text where a list is wanted is a list of one.
+    A text where a list is wanted is a list of one, and the other way round: ``start=[meta_lora:rank=4]`` is a text.
     """
     from pydantic import ValidationError
 
-    lists = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if str(f.type).startswith("tuple[")}
-    settings = {key: (value,) if key in lists and isinstance(value, str) else value for key, value in settings.items()}
+    types = {f.name: str(f.type) for f in dataclasses.fields(cast("Any", entry.make))}
+    settings = {key: _as_wanted(value, types.get(key, "")) for key, value in settings.items()}
     fields = {f.name for f in dataclasses.fields(cast("Any", entry.make)) if f.init}
     for key in settings:
         if key not in fields:
@@ -183,6 +183,12 @@ def build(entry: Entry[T], settings: Mapping[str, Any]) -> T:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting {entry.name}.{where}: {first['msg']} (got {first.get('input')!r})") from error
+
+
+def _as_wanted(value: Any, kind: str) -> Any:
+    if kind.startswith("tuple[") and isinstance(value, str):
+        return (value,)
+    return value[0] if kind == "str" and isinstance(value, list) and len(value) == 1 else value
 
 
 @functools.cache
@@ -234,10 +240,13 @@ def make_folded(text: str) -> tuple[tuple[str, Method], ...]:
 
 
 def with_parts(chosen: Iterable[tuple[str, Method]]) -> list[tuple[str, Method]]:
-    """Return methods and those that work inside them (their ``parts``), each once, inner ones first."""
+    """Return methods and those that they rest on, each once, these first.
+
+    A method rests on those that work inside it (its ``parts``) and on what its learning begins from (its ``begins``).
+    """
     found = dict[str, tuple[str, Method]]()
     for name, one in chosen:
-        for inner, part in with_parts(getattr(one, "parts", ())):
+        for inner, part in with_parts((*getattr(one, "begins", ()), *getattr(one, "parts", ()))):
             found.setdefault(repr(part), (inner, part))
         found.setdefault(repr(one), (name, one))
     return list(found.values())
@@ -253,6 +262,12 @@ def read_settings(text: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(f"{text!r}: write settings as NAME:setting=value, not {setting!r}")
         table[key] = value_of(value)
     return name, table
+
+
+def read_spec(text: str) -> str | dict[str, Any]:
+    """Read the same into what :func:`make_method` takes."""
+    name, settings = read_settings(text)
+    return {"name": name, **settings} if settings else name
 
 
 def value_of(text: str) -> Any:

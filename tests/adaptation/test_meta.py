@@ -157,6 +157,11 @@ def test_a_person_begins_from_it_and_rests_on_those_it_came_from():
     assert list(adapter.record_ids) == [record.id for record in ana.history]
 
 
+def test_what_is_begun_from_is_learnt_first():
+    spec = "lora:context=profile:start=[meta_lora:context=none:rank=2]"
+    assert [name for name, _ in registry.with_parts(registry.make_folded(spec))] == ["meta_lora", "profile", "lora"]
+
+
 @pytest.mark.parametrize("start", ["retrieval", "lora", "meta_lora+meta_lora"])
 def test_only_what_was_learnt_to_begin_from_is_begun_from(start):
     method = registry.build(registry.methods.get("lora"), {"context": "none", "start": start})

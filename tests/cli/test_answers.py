@@ -16,6 +16,13 @@ def test_ask_json(run: Run, ana: Path) -> None:
     assert run("explain", done["trace"], "--json").json["answer"] == done["answer"]
 
 
+def test_a_method_is_asked_for_with_its_settings(run: Run, ana: Path) -> None:
+    asked = ("ask", "ana", "which cake?", "--no-remember", "--json", "--methods")
+    assert len(run(*asked, "retrieval").json["used"]) > 1
+    assert len(run(*asked, "retrieval:k=1").json["used"]) == 1
+    assert "k" in run("ask", "ana", "which cake?", "--methods", "retrieval:k=few", code=1).err
+
+
 def test_ask_reads_stdin_and_shows_why(run: Run, ana: Path) -> None:
     done = run("ask", "ana", "-", "--show", input="which cake?")
     assert "Baked a walnut cake for Ines" in done.out

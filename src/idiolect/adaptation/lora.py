@@ -113,6 +113,11 @@ class Lora:
         return registry.make_folded("+".join(self.context))
 
     @property
+    def begins(self) -> tuple[Named, ...]:
+        """The method whose adapter of everybody a person's first one begins from, if any."""
+        return registry.make_folded(self.start) if self.start else ()
+
+    @property
     def _learnt(self) -> dict[str, Any]:
         return plain(self, without=("weight", "refresh"))
 

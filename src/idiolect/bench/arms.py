@@ -72,13 +72,10 @@ def _arm(name: str, default: Sequence[MethodSpec]) -> Arm:
     if at and view not in _VIEWS:
         raise ConfigError(str(UnknownName("view of a person", view, _VIEWS)))
     specs = tuple(
-        spec for part in registry.split(folded, "+") for spec in (default if part == "default" else [_spec(part)])
+        spec
+        for part in registry.split(folded, "+")
+        for spec in (default if part == "default" else [registry.read_spec(part)])
     )
     arm = Arm(name, specs, **_VIEWS.get(view, {}))
     arm.methods()
     return arm
-
-
-def _spec(text: str) -> MethodSpec:
-    name, table = registry.read_settings(text)
-    return {"name": name, **table} if table else name

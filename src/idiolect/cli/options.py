@@ -27,7 +27,10 @@ AsOf = Annotated[
     float | None, typer.Option("--as-of", parser=_time, metavar="DATE", help="What held at that time (ISO 8601, UTC).")
 ]
 Methods = Annotated[
-    str | None, typer.Option(metavar="NAMES", help="Methods by name, with commas; 'none' for no personalization.")
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Methods as NAME or NAME:setting=value, with commas; 'none' for no personalization."
+    ),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", metavar="NAME", help="Another backend than configured.")]
 Remember = Annotated[
@@ -37,7 +40,10 @@ Remember = Annotated[
 
 
 def specs(methods: str | None) -> list[MethodSpec] | None:
-    """Return method names as the pipeline takes them; ``None`` for the default ones."""
+    """Return methods as the pipeline takes them; ``None`` for the default ones."""
+    from idiolect import registry
+
     if methods is None:
         return None
-    return [name.strip() for name in methods.split(",") if name.strip() not in ("", "none")]
+    named = (part.strip() for part in registry.split(methods, ","))
+    return [registry.read_spec(part) for part in named if part not in ("", "none")]

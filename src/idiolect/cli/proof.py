@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idiolect.cli.options import BackendName, Json
+from idiolect.cli.options import BackendName, Json, specs
 from idiolect.cli.output import console, emit, note, progress, safe, table
 from idiolect.cli.root import PROOF, command
 from idiolect.cli.session import need_user, opened_app
@@ -61,12 +61,8 @@ def consolidate(
 
     Each names the records it rests on. A killed run goes on where it stopped.
     """
-    from idiolect import registry
-
     with opened_app(backend=backend) as app, _bar("consolidating") as tell:
-        specs: list[MethodSpec] = [{"name": name, **settings} for name, settings in
-                                   map(registry.read_settings, methods.split(","))]  # fmt: skip
-        made = app.consolidate(specs, _chosen(app, users, everybody), tell)
+        made = app.consolidate(specs(methods) or [], _chosen(app, users, everybody), tell)
     if json:
         emit({"methods": methods.split(","), "artifacts": made})
     else:
