@@ -25,6 +25,8 @@ FEW = "task_lora:layers=10:newest=12:epochs=2:batch=16:rate=0.001"
 FEW_OWN = f"lora:context=[{FEW}]:layers=10:newest=20:epochs=2:rate=0.001"
 JUDGING = ("profile+retrieval", FEW, f"{FEW}@other", FEW_OWN)
 """Tasks with hundreds of records a person."""
+ALL = "task_lora:layers=15:newest=200:epochs=3:batch=16:rate=0.001"
+EVERYBODY = (ALL, f"{ALL}@other")
 BARE = "task_lora:context=none:layers=10:newest=40:epochs=2:batch=16:rate=0.001"
 META = "meta_lora:context=none:layers=10"
 MARKED = ("user_identifier:newest=40:epochs=2", "plora:newest=40:epochs=2")
@@ -42,12 +44,13 @@ OTHERS = (
 """Without prompts: what the weights alone know of a person."""
 RUNS: Runs = {
     "lamp-2n": ("lamp-2n", 141, METHODS, PYTORCH),
-    "lamp-2n.wrong": ("lamp-2n", 141, WRONG, PYTORCH),
-    "lamp-2n.others": ("lamp-2n", 141, OTHERS, BATCHED),
+    "lamp-2n.wrong": ("lamp-2n", 141, WRONG, HALF),
+    "lamp-2n.others": ("lamp-2n", 141, OTHERS, HALF),
     "lamp-4": ("lamp-4", 60, METHODS, BATCHED),
+    "lamp-4.all": ("lamp-4", 254, EVERYBODY, HALF),
     "studemo": ("studemo", 48, JUDGING, BATCHED),
     "md-agreement": ("md-agreement", 40, JUDGING, BATCHED),
-    "ukpconvarg": ("ukpconvarg", 30, JUDGING, BATCHED),
+    "ukpconvarg": ("ukpconvarg", 30, JUDGING, HALF),
     "panza": ("panza", 40, METHODS, BATCHED),
 }
 

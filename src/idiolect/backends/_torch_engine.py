@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from idiolect import models
+from idiolect.backends._torch_attention import train_quickly
 from idiolect.decoding.branches import lost, sources_of
 from idiolect.decoding.steering import Addition, directions, steered, vectors
 from idiolect.errors import ConfigError, InputError, MissingExtra, ModelError, UnsupportedCall
@@ -88,6 +89,7 @@ class Engine:
         except (OSError, ValueError) as error:
             raise ModelError(f"transformers cannot load {folder} ({error})") from error
         self.model.to(self.device).eval().requires_grad_(False)
+        train_quickly(self.model)
         config = self.model.config.get_text_config()
         self.limit = int(getattr(self.model.config, "max_position_embeddings", 0) or sys.maxsize)
         self.hidden, self.vocabulary = int(config.hidden_size), int(config.vocab_size)
