@@ -23,7 +23,7 @@ def groups(
 ) -> None:
     """Show or set the groups a user belongs to, the narrowest first.
 
-    Methods that learn for groups (group_lora) serve whoever has nothing of their own with what their group has. Only
+    Methods that learn for groups (group_lora, group_message) serve whoever has nothing of their own. Only
     what people share is learnt from; which groups there are is the operator's to say.
     """
     if wanted and clear:
