@@ -1,13 +1,14 @@
-"""Do vectors know what a person prefers: BiPO at several strengths, beside none, another's vector and CHAMELEON.
+"""Do methods that learn from choices know what a person prefers? Beside none, past choices in the prompt, another's.
 
-    python benchmarks/vectors.py --data DIR --out benchmarks/results/vectors.json     # DIR/p_soups/student_phd.json
-    python benchmarks/vectors.py --data DIR --pairs 8 --held 8 --epochs 4             # a try, minutes
+    python benchmarks/choices.py --data DIR --out benchmarks/results/choices.json     # DIR/p_soups/student_phd.json
+    python benchmarks/choices.py --data DIR --pairs 8 --held 8 --methods bipo         # a try, minutes
 
-Two personas of P-SOUPS. Each one's choices become records, `bipo` and `chameleon` are fitted as for anybody, and what
-is asked are choices on prompts that neither persona learns from, one for each prompt. ``accuracy`` is how often the
-chosen text is likelier than the rejected one, ``a token`` the same by log probability a token (the sum prefers what is
-short), ``moved`` how often the gap is larger than with no vector, ``gap`` [nats] its mean. Intervals are by bootstrap
-over prompts; there are only two personas, so that this is a pilot whatever they say.
+Two personas of P-SOUPS. Each one's choices become records, the methods are fitted as for anybody, and what is asked are
+choices on prompts that neither persona learns from, one for each prompt. ``accuracy`` is how often the chosen text is
+likelier than the rejected one, ``a token`` the same by log probability a token (the sum prefers what is short),
+``moved`` how often the gap is larger than with no method, ``gap`` [nats] its mean. "the other's" is what was learnt of
+the other persona. Intervals are by bootstrap over prompts; there are only two personas, so that this is a pilot
+whatever they say.
 """
 
 from __future__ import annotations
@@ -32,15 +33,27 @@ import idiolect
 from idiolect import registry
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.bench.run import machine
-from idiolect.config import Settings
+from idiolect.config import PeersPolicy, Settings
 from idiolect.measure.statistics import mean_interval
 from idiolect.memory.feedback import Feedback, record_of
 from idiolect.pipeline import Idiolect
 from idiolect.store.keys import MasterKey
+from idiolect.store.sharing import share
 from idiolect.store.store import Store
-from idiolect.types import Call
+from idiolect.types import Call, Fits
 
-STRENGTHS = (-2.0, -1.0, 1.0, 2.0)
+METHODS: dict[str, dict[str, Any]] = {
+    "retrieval": {},
+    "system_message": {"groups": "none"},
+    "dials": {"grid": [1.0, 2.0]},
+    "bipo": {},
+    "chameleon": {"alpha": 0.5, "beta": 0.5},
+    "user_tokens": {"context": ["none"]},
+    "dpo": {"context": ["none"], "epochs": 3},
+}
+"""By name the settings that differ from the defaults; people's own choices alone, no prompt beside what is measured."""
+STRENGTHS = (-2.0, -1.0, 2.0)
+"""Also tried of bipo."""
 START, DAY = 1_700_000_000.0, 86400.0
 NAMES = {"elementary school student": "pupil", "PhD Student": "phd"}
 Doubles = npt.NDArray[np.float64]
@@ -101,7 +114,8 @@ def house(folder: str, backend: TransformersBackend, people: Sequence[Persona]) 
             for n, c in enumerate(one.learnt)
         ]  # fmt: skip
         store.add(records)
-    settings = Settings(methods=())
+        share(store, one.name, True)
+    settings = Settings(methods=(), peers=PeersPolicy(least=len(people)))
     return Idiolect(store, backend, settings, clock=lambda: START + 10_000 * DAY, backend_name="transformers")
 
 
@@ -129,49 +143,73 @@ def told(found: Doubles, none: Doubles) -> dict[str, Any]:
     return out
 
 
-def arms(bipo: Mapping[str, Any], chameleon: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the methods of each arm."""
-    vectors = {f"bipo {strength:+g}": [{**bipo, "strength": strength}] for strength in STRENGTHS}
-    return {"none": [], **vectors, "chameleon": [chameleon]}
+def arms(methods: Sequence[str], learnt_by: str, other: str) -> dict[str, tuple[str, list[Mapping[str, Any]]]]:
+    """Return whose methods each arm asks."""
+    found: dict[str, tuple[str, list[Mapping[str, Any]]]] = {"none": (learnt_by, [])}
+    for name in methods:
+        found[name] = learnt_by, [spec(name)]
+        found[f"{name}, the other's"] = other, [spec(name)]
+    if "bipo" in methods:
+        found |= {
+            f"bipo {strength:+g}": (learnt_by, [{**spec("bipo"), "strength": strength}]) for strength in STRENGTHS
+        }
+    return found
+
+
+def spec(name: str) -> dict[str, Any]:
+    """Return a method with its settings."""
+    return {"name": name, **METHODS[name]}
+
+
+def fitted(app: Idiolect, methods: Sequence[str], people: Sequence[Persona]) -> dict[str, float]:
+    """Let all that learn offline learn; return the seconds a persona."""
+    seconds = {}
+    for name in methods:
+        if isinstance(registry.make_method(spec(name))[1], Fits):
+            began = time.perf_counter()
+            app.fit(spec(name), [one.name for one in people])
+            seconds[name] = round((time.perf_counter() - began) / len(people), 1)
+            print(f"{name}: learnt in {seconds[name]} s a persona", flush=True)
+    return seconds
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     path = args.data / "p_soups" / "student_phd.json"
     people = personas(path, args.pairs, args.held, args.chars)
-    backend = TransformersBackend(args.model, dtype=args.dtype, threads=args.threads, device=args.device)
-    bipo = {"name": "bipo", "epochs": args.epochs, "rate": args.rate, "people": len(people)}
-    chameleon = {"name": "chameleon", "alpha": args.alpha, "beta": args.beta}
+    backend = TransformersBackend(
+        args.model, dtype=args.dtype, threads=args.threads, device=args.device, deterministic=False
+    )  # fmt: skip
     rows: dict[str, dict[str, Any]] = {}
-    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         app = house(folder, backend, people)
-        for spec in (bipo, chameleon):
-            began = time.perf_counter()
-            app.fit(spec, [one.name for one in people])
-            seconds[spec["name"]] = round((time.perf_counter() - began) / len(people), 1)
-        learnt = {
+        seconds = fitted(app, args.methods, people)
+        kept = {
             one.name: {
-                a.method: {"bytes": len(a.payload), **json.loads(a.payload.split(b"\n")[0])}
+                a.method: {"bytes": len(a.payload) + (a.body.size if a.body else 0), "scores": dict(a.scores)}
                 for a in app.store.artifacts(one.name)
             }
             for one in people
         }
+        lines = [json.loads(a.payload)["lines"] for one in people for a in app.store.artifacts(one.name)
+                 if a.method == "system_message"]  # fmt: skip
         for one, other in zip(people, reversed(people), strict=True):
-            found = {arm: gaps(app, one.name, one.held, spec) for arm, spec in arms(bipo, chameleon).items()}
-            found["bipo +1, the other's"] = gaps(app, other.name, one.held, [{**bipo, "strength": 1.0}])
+            found = {
+                arm: gaps(app, user, one.held, methods)
+                for arm, (user, methods) in arms(args.methods, one.name, other.name).items()
+            }
             rows[one.name] = {arm: told(values, found["none"]) for arm, values in found.items()}
         app.store.close()
     backend.close()
     given = {key: value for key, value in vars(args).items() if key not in ("data", "out")}
     return {
-        "task": "vectors-1", "made": datetime.now(UTC).isoformat(timespec="seconds"), "command": " ".join(sys.argv),
+        "task": "choices-1", "made": datetime.now(UTC).isoformat(timespec="seconds"), "command": " ".join(sys.argv),
         "machine": machine(), "model": backend.fingerprint, "backend": "transformers", "settings": given,
-        "methods": {spec["name"]: registry.settings_of(registry.make_method(spec)[1]) for spec in (bipo, chameleon)},
+        "methods": {name: registry.settings_of(registry.make_method(spec(name))[1]) for name in args.methods},
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()},
         "versions": {"idiolect": idiolect.__version__, "numpy": np.__version__, "python": platform.python_version()},
         "pilot": True, "learnt pairs": {one.name: len(one.learnt) for one in people},
-        "held pairs": {one.name: len(one.held) for one in people}, "seconds a person": seconds, "learnt": learnt,
-        "rows": rows,
+        "held pairs": {one.name: len(one.held) for one in people}, "seconds a person": seconds, "learnt": kept,
+        "messages": lines, "rows": rows,
     }  # fmt: skip
 
 
@@ -185,17 +223,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=160, help="choices of a persona that are learnt from")
     parser.add_argument("--held", type=int, default=40, help="prompts of a persona that are held out")
     parser.add_argument("--chars", type=int, default=600, help="longest text [characters]")
-    parser.add_argument("--epochs", type=int, default=registry.build(registry.methods.get("bipo"), {}).epochs)  # type: ignore[attr-defined]
-    parser.add_argument("--rate", type=float, default=registry.build(registry.methods.get("bipo"), {}).rate)  # type: ignore[attr-defined]
-    parser.add_argument("--alpha", type=float, default=0.5)
-    parser.add_argument("--beta", type=float, default=0.5)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     document = run(args)
-    print(json.dumps({key: document[key] for key in ("seconds a person", "learnt")}))
+    print(json.dumps({key: document[key] for key in ("seconds a person", "messages")}))
     for name, table in document["rows"].items():
         for arm, row in table.items():
-            print(f"{name:6s} {arm:22s}", "  ".join(f"{key} {value[0]:+.3f}" for key, value in row.items()))
+            print(f"{name:6s} {arm:28s}", "  ".join(f"{key} {value[0]:+.3f}" for key, value in row.items()))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
