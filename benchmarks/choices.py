@@ -45,7 +45,7 @@ from idiolect.types import Call, Fits
 METHODS: dict[str, dict[str, Any]] = {
     "retrieval": {},
     "system_message": {"groups": "none"},
-    "dials": {"grid": [1.0, 2.0]},
+    "dials": {"grid": [1.0, 2.0], "plausibility": 0.0},
     "bipo": {},
     "chameleon": {"alpha": 0.5, "beta": 0.5},
     "user_tokens": {"context": ["none"]},

@@ -15,7 +15,9 @@ from model_level import HALF
 
 CHOICES = ("retrieval", "preference", "preference@other")
 BEST = "preference:n=8:replays=2"
-WRITTEN = ("retrieval", BEST, f"{BEST}@other", f"retrieval+{BEST}")
+ANY = "preference:n=1:replays=2"
+"""A single draft is one at random: what choosing among eight is worth shows beside it."""
+WRITTEN = ("retrieval", ANY, BEST, f"{BEST}@other", f"retrieval+{BEST}")
 WRITING = (*HALF, "--set", "batch=32", "--peers", "20")
 RUNS: Runs = {
     **{
