@@ -32,7 +32,7 @@ def published() -> dict[str, str]:
         "docs/input_level.md": _page("docs/input_level.md", _input_level(runs)),
         "benchmarks/README.md": _page("benchmarks/README.md", "\n".join([_training(), _serving()])),
         "docs/adapters.md": _page("docs/adapters.md", _model_level(_runs("model"))),
-        "docs/objective_level.md": _page("docs/objective_level.md", _preferences()),
+        "docs/objective_level.md": _page("docs/objective_level.md", _objective_level(_runs("objective"))),
         "docs/paper_index.md": _page("docs/paper_index.md", _papers(runs | _runs("model") | _runs("objective"))),
     }
 
@@ -238,7 +238,8 @@ def _serving() -> str:
 
 
 def _weights(row: Row) -> str:
-    return row.method.partition(":")[0] + ("@other" if row.method.endswith("@other") else "")
+    other = "@other" if row.method.endswith("@other") else ""
+    return row.method.removesuffix(other).partition(":")[0] + other
 
 
 def _mean(row: Row | None, document: Document, *, wide: bool = False) -> str:
@@ -247,6 +248,81 @@ def _mean(row: Row | None, document: Document, *, wide: bool = False) -> str:
     found = row.metrics[document.main]
     ends = f" [{_short(found.low)}, {_short(found.high)}]" if wide and found.low is not None else ""
     return f"{_short(found.mean)}{ends}"
+
+
+def _objective_level(runs: dict[str, Document]) -> str:
+    return "\n".join([_preferences(), _beside_prompts(runs), _personas(), _dials()])
+
+
+def _beside_prompts(runs: dict[str, Document]) -> str:
+    """Return a line for each run of ``objective_level.py``: what choices give in the prompt and as a reward."""
+    columns = (
+        "none", "past choices in the prompt", "best predictor", "**`preference`** [95 %]", "another's",
+        "a draft at random",
+    )  # fmt: skip
+    lines = [
+        "Beside a language model (SmolLM2-135M in bfloat16), a question a person; of texts the best of eight drafts:\n",
+        f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|",
+    ]  # fmt: skip
+    for name, document in runs.items():
+        found = {_drafts(row): row for row in reversed(document.results) if _has(row, document)}
+        better = min if document.main in ("mae", "rmse") else max
+        predictors = [row for row in found.values() if row.kind == "predictor"]
+        best = better(predictors, key=lambda row: row.metrics[document.main].mean or 0.0, default=None)
+        cells = [_mean(found.get(one), document) for one in ("none", "retrieval")]
+        cells.append("-" if best is None else f"{_mean(best, document)} ({best.method})")
+        for one in ("preference", "preference@other", "preference:1"):
+            cells.append(_mean(found.get(one), document, wide=one == "preference"))
+        lines.append(f"| {name}: {document.main}, {document.people} people | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _drafts(row: Row) -> str:
+    return _weights(row) + (":1" if ":n=1:" in row.method else "")
+
+
+def _personas() -> str:
+    """Return what methods know of two personas' choices, by ``choices.py``."""
+    found = json.loads((RESULTS / "choices.json").read_text("utf-8"))
+    people = list(found["rows"])
+    parts = [f"{one}: {what}" for one in people for what in ("likelier", "further apart")]
+    lines = [
+        f"Two personas of P-SOUPS, {found['settings']['pairs']} choices each, asked on prompts that neither learnt "
+        "from: how often the text that was taken is likelier than the other, and how often they are further apart "
+        "than with no method (`benchmarks/choices.py`). A pilot.\n",
+        f"| | {' | '.join(parts)} |", "|---" * (1 + len(parts)) + "|",
+    ]  # fmt: skip
+    for arm in found["rows"][people[0]]:
+        cells = [_three(found["rows"][one][arm][what]) for one in people for what in ("accuracy", "moved")]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _three(values: Sequence[float]) -> str:
+    mean, low, high = map(_short, values)
+    return f"{mean} [{low}, {high}]"
+
+
+def _dials() -> str:
+    """Return whether more strength gives more of what was asked for, by ``dials.py``."""
+    found = json.loads((RESULTS / "dials.json").read_text("utf-8"))
+    lines = [
+        f"Strength against what was asked for, {found['prompts']} prompts of P-SOUPS, {found['tokens']} tokens each "
+        "(`benchmarks/dials.py`; the measure at each strength, the rank correlation over single answers, and nats a "
+        "token under the plain model from the first strength to the last):\n",
+        "| | strengths | measure | never falls | Spearman | likelihood |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in found["results"]:
+        if "monotone" not in one:
+            continue
+        (name,), rows = one["objectives"], one["rows"]
+        measures = ", ".join(f"{row['measures'][name]:.3g}" for row in rows)
+        strengths = ", ".join(f"{row['strength']:g}" for row in rows)
+        cost = f"{rows[0]['nats_per_token']:.2f} to {rows[-1]['nats_per_token']:.2f}"
+        rank = "-" if one["spearman"] is None else f"{one['spearman']:.2f}"
+        cells = [strengths, measures, "yes" if one["monotone"] else "no", rank, cost]
+        lines.append(f"| `{one['method']}` {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 _SEEN = ("predictor", "alone", "impersonal", "pooled", "**personal** [95 %]", "ECE")

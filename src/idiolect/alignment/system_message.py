@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import orjson
 
 from idiolect import registry
 from idiolect.adaptation.shared.attach import plain
+from idiolect.alignment.group_message import GroupMessage
 from idiolect.alignment.shared.choices import latest
 from idiolect.alignment.shared.comparisons import Comparison
 from idiolect.alignment.shared.messages import Lines, find, gains, said
@@ -29,10 +30,6 @@ from idiolect.types import Artifact, Call, Context, Sampling, User
 
 NAME: Final = "system_message"
 _WRITTEN_TOKENS = 160
-
-
-class _Group(Protocol):
-    def current(self, user: User, base_model: str) -> Artifact | None: ...
 
 
 @method(NAME, level="objective", paper="arXiv:2405.17977", fit_needs=("logprobs",))
@@ -85,10 +82,10 @@ class SystemMessage:
         return plain(self, without=("refresh", "share"))
 
     def _of_group(self, user: User, base_model: str) -> Artifact | None:
-        for name, one in self.begins:
-            if not hasattr(one, "current") or not registry.methods.get(name).info["together"]:
+        for _, one in self.begins:
+            if not isinstance(one, GroupMessage):
                 raise ConfigError(f"groups={self.groups}: no messages come from that; 'group_message' learns some")
-            return cast("_Group", one).current(user, base_model)
+            return one.current(user, base_model)
         return None
 
     def stale(self, user: User) -> bool:
