@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import orjson
 
 from idiolect import registry
 from idiolect.adaptation.shared.attach import plain
-from idiolect.alignment.group_message import GroupMessage
 from idiolect.alignment.shared.choices import latest
 from idiolect.alignment.shared.comparisons import Comparison
 from idiolect.alignment.shared.messages import Lines, find, gains, said
@@ -29,7 +28,12 @@ from idiolect.registry import method
 from idiolect.types import Artifact, Call, Context, Sampling, User
 
 NAME: Final = "system_message"
+_GROUPS = "group_message"
 _WRITTEN_TOKENS = 160
+
+
+class _Group(Protocol):
+    def current(self, user: User, base_model: str) -> Artifact | None: ...
 
 
 @method(NAME, level="objective", paper="arXiv:2405.17977", fit_needs=("logprobs",))
@@ -44,7 +48,7 @@ class SystemMessage:
 
     write: bool = False
     """Also try sentences that the writing model makes of the person's choices: one call."""
-    groups: str = "group_message"
+    groups: str = _GROUPS
     """Method whose message serves whoever has none of their own; ``none`` for none."""
     least: int = 3
     """With fewer choices a person gets no message of their own."""
@@ -82,10 +86,10 @@ class SystemMessage:
         return plain(self, without=("refresh", "share"))
 
     def _of_group(self, user: User, base_model: str) -> Artifact | None:
-        for _, one in self.begins:
-            if not isinstance(one, GroupMessage):
-                raise ConfigError(f"groups={self.groups}: no messages come from that; 'group_message' learns some")
-            return one.current(user, base_model)
+        for name, one in self.begins:
+            if name != _GROUPS:
+                raise ConfigError(f"groups={self.groups}: no messages come from that; {_GROUPS!r} learns some")
+            return cast("_Group", one).current(user, base_model)
         return None
 
     def stale(self, user: User) -> bool:
