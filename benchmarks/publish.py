@@ -251,7 +251,12 @@ def _mean(row: Row | None, document: Document, *, wide: bool = False) -> str:
 
 
 def _objective_level(runs: dict[str, Document]) -> str:
-    return "\n".join([_preferences(), _beside_prompts(runs), _personas(), _dials()])
+    made = ((name, part) for name, part in (("choices", _personas), ("dials", _dials)) if _result(name).exists())
+    return "\n".join([_preferences(), _beside_prompts(runs), *(part(name) for name, part in made)])
+
+
+def _result(name: str) -> Path:
+    return RESULTS / f"{name}.json"
 
 
 def _beside_prompts(runs: dict[str, Document]) -> str:
@@ -281,9 +286,9 @@ def _drafts(row: Row) -> str:
     return _weights(row) + (":1" if ":n=1:" in row.method else "")
 
 
-def _personas() -> str:
+def _personas(name: str) -> str:
     """Return what methods know of two personas' choices, by ``choices.py``."""
-    found = json.loads((RESULTS / "choices.json").read_text("utf-8"))
+    found = json.loads(_result(name).read_text("utf-8"))
     people = list(found["rows"])
     parts = [f"{one}: {what}" for one in people for what in ("likelier", "further apart")]
     lines = [
@@ -303,9 +308,9 @@ def _three(values: Sequence[float]) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _dials() -> str:
+def _dials(name: str) -> str:
     """Return whether more strength gives more of what was asked for, by ``dials.py``."""
-    found = json.loads((RESULTS / "dials.json").read_text("utf-8"))
+    found = json.loads(_result(name).read_text("utf-8"))
     lines = [
         f"Strength against what was asked for, {found['prompts']} prompts of P-SOUPS, {found['tokens']} tokens each "
         "(`benchmarks/dials.py`; the measure at each strength, the rank correlation over single answers, and nats a "
@@ -315,13 +320,13 @@ def _dials() -> str:
     for one in found["results"]:
         if "monotone" not in one:
             continue
-        (name,), rows = one["objectives"], one["rows"]
-        measures = ", ".join(f"{row['measures'][name]:.3g}" for row in rows)
+        (objective,), rows = one["objectives"], one["rows"]
+        measures = ", ".join(f"{row['measures'][objective]:.3g}" for row in rows)
         strengths = ", ".join(f"{row['strength']:g}" for row in rows)
         cost = f"{rows[0]['nats_per_token']:.2f} to {rows[-1]['nats_per_token']:.2f}"
         rank = "-" if one["spearman"] is None else f"{one['spearman']:.2f}"
         cells = [strengths, measures, "yes" if one["monotone"] else "no", rank, cost]
-        lines.append(f"| `{one['method']}` {name} | {' | '.join(cells)} |")
+        lines.append(f"| `{one['method']}` {objective} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
