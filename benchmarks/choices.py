@@ -34,6 +34,7 @@ from idiolect import registry
 from idiolect.backends.transformers import TransformersBackend
 from idiolect.bench.run import machine
 from idiolect.config import PeersPolicy, Settings
+from idiolect.errors import IdiolectError
 from idiolect.measure.statistics import mean_interval
 from idiolect.memory.feedback import Feedback, record_of
 from idiolect.pipeline import Idiolect
@@ -55,6 +56,7 @@ METHODS: dict[str, dict[str, Any]] = {
 STRENGTHS = (-2.0, -1.0, 2.0)
 """Also tried of bipo."""
 START, DAY = 1_700_000_000.0, 86400.0
+FILE = Path("p_soups/student_phd.json")
 NAMES = {"elementary school student": "pupil", "PhD Student": "phd"}
 Doubles = npt.NDArray[np.float64]
 
@@ -174,7 +176,7 @@ def fitted(app: Idiolect, methods: Sequence[str], people: Sequence[Persona]) -> 
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    path = args.data / "p_soups" / "student_phd.json"
+    path = args.data / FILE
     people = personas(path, args.pairs, args.held, args.chars)
     backend = TransformersBackend(
         args.model, dtype=args.dtype, threads=args.threads, device=args.device, deterministic=False
@@ -226,7 +228,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    document = run(args)
+    if not (args.data / FILE).is_file():
+        parser.error(f"{args.data} has no {FILE}")
+    try:
+        document = run(args)
+    except IdiolectError as error:  # not installed, or its weights are not here
+        sys.exit(str(error))
     print(json.dumps({key: document[key] for key in ("seconds a person", "messages")}))
     for name, table in document["rows"].items():
         for arm, row in table.items():

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from idiolect import registry
 from idiolect.adaptation.shared.attach import KIND, dressed, plain
 from idiolect.adaptation.shared.examples import Writer, newest, split
 from idiolect.adaptation.shared.making import Asked, Lesson, told_of, trainable
+from idiolect.alignment.shared.groups import ALL, by_group, groups_of
 from idiolect.alignment.shared.pairs import chosen, pairs
 from idiolect.prompting.assembly import Named
 from idiolect.registry import method
@@ -23,8 +22,6 @@ from idiolect.trainable import Example, Job, Recipe
 from idiolect.types import EVERYONE, Artifact, Call, Context, Record, User
 
 NAME = "group_lora"
-ALL = ""
-"""The group of everybody."""
 
 
 @method(
@@ -91,12 +88,12 @@ class GroupLora:
 
     def current(self, user: User, base_model: str) -> Artifact | None:
         """Return the newest adapter of the narrowest of a person's groups that has one, else that of everybody."""
-        found = dict[str, Artifact]()
-        for one in user.artifacts:
-            mine = one.method == NAME and one.kind == KIND and one.base_model == base_model and one.body is not None
-            if mine and one.settings == self._learnt:
-                found.setdefault(str(orjson.loads(one.payload)["group"]), one)
-        return next((found[group] for group in (*user.groups, ALL) if group in found), None)
+        adapters = (
+            one for one in user.artifacts
+            if one.method == NAME and one.kind == KIND and one.base_model == base_model and one.body is not None
+            and one.settings == self._learnt
+        )  # fmt: skip
+        return next(by_group(user, adapters), None)
 
     @property
     def parts(self) -> tuple[Named, ...]:
@@ -131,7 +128,7 @@ class GroupLora:
         writer, found = Writer(self.parts, ctx, self.tokens), dict[str, Lesson]()
         for user in users:
             learnt, held, read = self._given(user, writer, ctx)
-            for name in dict.fromkeys((ALL, *user.groups)) if learnt else ():
+            for name in groups_of(user) if learnt else ():
                 group = found.setdefault(name, Lesson())
                 group.people.append(user)
                 group.learnt += learnt

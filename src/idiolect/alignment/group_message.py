@@ -16,14 +16,13 @@ import orjson
 from idiolect.adaptation.shared.attach import plain
 from idiolect.alignment.shared.choices import latest
 from idiolect.alignment.shared.comparisons import Comparison
-from idiolect.alignment.shared.messages import find, said
+from idiolect.alignment.shared.groups import ALL, by_group, groups_of
+from idiolect.alignment.shared.messages import find, lines_of, said
 from idiolect.alignment.shared.values import SENTENCES
 from idiolect.registry import method
 from idiolect.types import EVERYONE, Artifact, Call, Context, User
 
 NAME: Final = "group_message"
-ALL: Final = ""
-"""The group of everybody."""
 Chosen = list[Comparison]
 
 
@@ -53,17 +52,15 @@ class GroupMessage:
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Offer the message as a stable block; nothing for somebody without history."""
         found = self.current(user, ctx.model.fingerprint) if user.count else None
-        return call if found is None else said(call, orjson.loads(found.payload)["lines"], found, NAME, self.share)
+        return call if found is None else said(call, found, NAME, self.share)
 
     def current(self, user: User, base_model: str) -> Artifact | None:
         """Return the message of the narrowest of a person's groups that has one, else that of everybody, or none."""
-        mine = (one for one in user.artifacts if one.method == NAME and one.settings == self._learnt)
-        found = dict[str, Artifact]()
-        for one in mine:
-            if one.base_model == base_model:
-                found.setdefault(str(orjson.loads(one.payload)["group"]), one)  # the newest of each
-        having = (found[group] for group in (*user.groups, ALL) if group in found)
-        return next((one for one in having if orjson.loads(one.payload)["lines"]), None)
+        messages = (
+            one for one in user.artifacts
+            if one.method == NAME and one.base_model == base_model and one.settings == self._learnt
+        )  # fmt: skip
+        return next((one for one in by_group(user, messages) if lines_of(one)), None)
 
     @property
     def _learnt(self) -> dict[str, Any]:
@@ -74,7 +71,7 @@ class GroupMessage:
         groups = dict[str, list[Chosen]]()
         for user in users:
             chosen = latest(user, self.comparisons)
-            for name in dict.fromkeys((ALL, *user.groups)) if chosen else ():
+            for name in groups_of(user) if chosen else ():
                 groups.setdefault(name, []).append(chosen)
         for name, people in groups.items():
             if name == ALL or len(people) >= self.people:

@@ -19,7 +19,7 @@ from idiolect import registry
 from idiolect.adaptation.shared.attach import plain
 from idiolect.alignment.shared.choices import latest
 from idiolect.alignment.shared.comparisons import Comparison
-from idiolect.alignment.shared.messages import Lines, find, gains, said
+from idiolect.alignment.shared.messages import Lines, find, gains, lines_of, said
 from idiolect.alignment.shared.values import SENTENCES, asking, read
 from idiolect.errors import ConfigError
 from idiolect.prompting.assembly import Named
@@ -66,15 +66,16 @@ class SystemMessage:
     def apply(self, call: Call, user: User, ctx: Context) -> Call:
         """Offer the message as a stable block; nothing for somebody without history."""
         found = self.current(user, ctx.model.fingerprint) if user.count else None
-        return call if found is None else said(call, orjson.loads(found.payload)["lines"], found, NAME, self.share)
+        return call if found is None else said(call, found, NAME, self.share)
 
     def current(self, user: User, base_model: str) -> Artifact | None:
         """Return the message that serves a person: their own, that of their group or of everybody, or none."""
-        own, shared = newest(user, NAME, self._learnt, base_model), self._of_group(user, base_model)
-        told = None if own is None else orjson.loads(own.payload)
-        if told is not None and told["lines"]:
+        own = newest(user, NAME, self._learnt, base_model)
+        if own is not None and lines_of(own):
             return own
-        return None if told is not None and shared is not None and shared.id in told["against"] else shared
+        shared = self._of_group(user, base_model)
+        against = [] if own is None else orjson.loads(own.payload)["against"]
+        return None if shared is None or shared.id in against else shared
 
     @property
     def begins(self) -> tuple[Named, ...]:
@@ -112,7 +113,7 @@ class SystemMessage:
         told |= find(asked, tried, self.hold_out, self.beta, ctx)
         shared = None if told["lines"] else self._of_group(user, ctx.model.fingerprint)
         if shared is not None:
-            (gain,) = gains(asked, [orjson.loads(shared.payload)["lines"]], self.beta, ctx)
+            (gain,) = gains(asked, [lines_of(shared)], self.beta, ctx)
             told["against"] = [shared.id] if gain < 0 else []
         return Artifact.new(
             user.id, NAME, method=NAME, settings=self._learnt, payload=orjson.dumps(told),

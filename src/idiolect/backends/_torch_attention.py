@@ -17,12 +17,13 @@ SHORT: Final = 192
 def train_quickly(model: Any) -> None:
     """Let a model use it, where its attention is PyTorch's fused one."""
     import torch
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     fused = model.config.get_text_config()._attn_implementation == "sdpa"
     if not fused or model.dtype is not torch.bfloat16 or model.device.type != "cpu":
         return
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)

@@ -23,8 +23,8 @@ def groups(
 ) -> None:
     """Show or set the groups a user belongs to, the narrowest first.
 
-    Methods that learn for groups (group_lora, group_message) serve whoever has nothing of their own. Only
-    what people share is learnt from; which groups there are is the operator's to say.
+    Methods that learn for groups (group_lora, group_message) serve whoever has nothing of their own with what their
+    group has. Only what people share is learnt from; which groups there are is the operator's to say.
     """
     if wanted and clear:
         raise typer.BadParameter("give --set or --clear, not both")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idiolect.cli.options import BackendName, Json, specs
+from idiolect.cli.options import BackendName, Json
 from idiolect.cli.output import console, emit, note, progress, safe, table
 from idiolect.cli.root import PROOF, command
 from idiolect.cli.session import need_user, opened_app
@@ -61,10 +61,13 @@ def consolidate(
 
     Each names the records it rests on. A killed run goes on where it stopped.
     """
+    from idiolect import registry
+
+    named = registry.split(methods, ",")
     with opened_app(backend=backend) as app, _bar("consolidating") as tell:
-        made = app.consolidate(specs(methods) or [], _chosen(app, users, everybody), tell)
+        made = app.consolidate([registry.read_spec(one) for one in named], _chosen(app, users, everybody), tell)
     if json:
-        emit({"methods": methods.split(","), "artifacts": made})
+        emit({"methods": named, "artifacts": made})
     else:
         note(f"{made} summaries written")
 

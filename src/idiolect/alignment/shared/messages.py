@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
+
 from idiolect.adaptation.shared.examples import split
 from idiolect.alignment.shared.choices import Change, log_likelihoods
 from idiolect.alignment.shared.comparisons import Comparison
@@ -22,9 +24,15 @@ Lines = Mapping[str, str]
 """A message: by dimension one sentence."""
 
 
-def said(call: Call, lines: Lines, artifact: Artifact, method: str, share: float) -> Call:
-    """Return the call with a message as a stable block of its prompt."""
-    return call.add(block(_text(lines), _TITLE, Used("artifact", artifact.id, method, SLOT), share))
+def lines_of(artifact: Artifact) -> dict[str, str]:
+    """Return the message that an artifact holds, empty where none was found."""
+    return dict(orjson.loads(artifact.payload)["lines"])
+
+
+def said(call: Call, artifact: Artifact, method: str, share: float) -> Call:
+    """Return the call with the message of an artifact as a stable block of its prompt."""
+    used = Used("artifact", artifact.id, method, SLOT)
+    return call.add(block(_text(lines_of(artifact)), _TITLE, used, share))
 
 
 def find(
